@@ -1,0 +1,1 @@
+"""Backstay: every task has an owner, a deadline and an exit."""
