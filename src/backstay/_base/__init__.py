@@ -1,0 +1,40 @@
+"""The seam: the only reader of time and dice, the hook table, events, and measuring.
+
+Everything above imports time, chance and hooks from here, so that a test or the
+simulator can swap the whole world in one place.
+"""
+
+from backstay._base._chance import Chance, random
+from backstay._base._clock import Clock, SystemClock, now, use_clock, wall
+from backstay._base._events import (
+    DeadlineHit,
+    OrphansFound,
+    ScopeEnded,
+    deadline_hit,
+    orphans_found,
+    scope_ended,
+)
+from backstay._base._histogram import Histogram
+from backstay._base._hooks import Hook
+from backstay._base._rolling_window import RollingWindow
+from backstay._base._statistics import HasStatistics
+
+__all__ = [
+    "Chance",
+    "Clock",
+    "DeadlineHit",
+    "HasStatistics",
+    "Histogram",
+    "Hook",
+    "OrphansFound",
+    "RollingWindow",
+    "ScopeEnded",
+    "SystemClock",
+    "deadline_hit",
+    "now",
+    "orphans_found",
+    "random",
+    "scope_ended",
+    "use_clock",
+    "wall",
+]

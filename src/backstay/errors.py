@@ -1,0 +1,147 @@
+"""Every error that Backstay raises, in one tree.
+
+::
+
+    Exception
+    └── BackstayError                 catch this to catch all of ours
+        ├── NoOwner                   go() was called where no scope is open          (caller's bug; also a RuntimeError)
+        ├── ScopeClosed               work was given to a scope that has ended        (caller's bug; also a RuntimeError)
+        ├── ScopeMisuse               a scope was entered twice, left elsewhere, …    (caller's bug; also a RuntimeError)
+        ├── UsageError                a flag, file, scenario or target is wrong       (the user's mistake: one line, exit 2)
+        │   └── TargetGone            nothing answers at a pid, socket or URL
+        ├── DeadlineExceeded          time ran out                                    (also a TimeoutError)
+        ├── Cancelled                 why a scope was cancelled; kept as Scope.cause, never raised out of the block
+        └── Rejected                  a guard said no before the work began
+            ├── FullError             reason "full":    the limit on live work is reached
+            └── ExpiredError          reason "expired": the deadline had passed before the work began
+
+Whose fault it is decides the branch: the first three are bugs in the calling
+code and are never worth a retry; `UsageError` is a person's slip;
+`DeadlineExceeded` and `Rejected` are the weather, and `Rejected.retry_after`
+says when to look again.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackstayError",
+    "Cancelled",
+    "DeadlineExceeded",
+    "ExpiredError",
+    "FullError",
+    "NoOwner",
+    "Rejected",
+    "ScopeClosed",
+    "ScopeMisuse",
+    "TargetGone",
+    "UsageError",
+]
+
+
+class BackstayError(Exception):
+    """The root of all errors that Backstay raises on purpose."""
+
+
+class NoOwner(BackstayError, RuntimeError):
+    """`go()` was called where no scope is open, so the task would belong to nobody."""
+
+
+class ScopeClosed(BackstayError, RuntimeError):
+    """Work was given to a scope that has already ended and so cannot own it."""
+
+
+class ScopeMisuse(BackstayError, RuntimeError):
+    """A scope was entered twice, or left in another task than the one that entered it."""
+
+
+class UsageError(BackstayError):
+    """A person's mistake in a flag, a file, a scenario or a target.
+
+    The message is one line that names the value seen, what was expected and
+    what to do. The command line prints it without a traceback and exits with 2.
+    """
+
+
+class TargetGone(UsageError):
+    """Nothing that speaks our protocol answers at the given pid, socket or URL."""
+
+
+class DeadlineExceeded(BackstayError, TimeoutError):
+    """Time ran out.
+
+    Attributes:
+        scope: the name of the scope that set the deadline; with nested
+            deadlines this is the one to look at, and not always the one that
+            raised.
+        timeout: seconds that this scope had asked for, or None when it was
+            given an absolute deadline.
+    """
+
+    def __init__(self, scope: str, timeout: float | None = None) -> None:
+        """Say which scope's deadline passed, and how long it had been."""
+        took = "its deadline" if timeout is None else f"its timeout of {timeout:g} s"
+        super().__init__(f"scope {scope!r} ran past {took}")
+        self.scope = scope
+        self.timeout = timeout
+
+    def __reduce__(self) -> tuple[type[DeadlineExceeded], tuple[str, float | None]]:
+        """Support pickling, which rebuilds an exception from its constructor's arguments."""
+        return type(self), (self.scope, self.timeout)
+
+
+class Cancelled(BackstayError):
+    """Why a scope was cancelled on purpose.
+
+    It is a record rather than a signal: find it as `Scope.cause`. What travels
+    through the tasks is asyncio's own `CancelledError`.
+
+    Attributes:
+        reason: the words given to `Scope.cancel`, or the error that caused it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason in the words of whoever cancelled."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Rejected(BackstayError):
+    """A guard said no before any work began, so nothing has to be undone.
+
+    Attributes:
+        reason: one word for machines, for example ``"full"``.
+        policy: the name of the scope, guard or policy that refused.
+        retry_after: seconds after which a new try may succeed, or None when
+            the guard cannot tell.
+    """
+
+    reason = "rejected"
+
+    def __init__(self, message: str, *, policy: str, retry_after: float | None = None) -> None:
+        """Keep who refused and when to come back, beside the sentence for people."""
+        super().__init__(message)
+        self.message = message
+        self.policy = policy
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Support pickling in spite of the keyword-only arguments."""
+        return _rebuild_rejected, (type(self), self.message, self.policy, self.retry_after)
+
+
+class FullError(Rejected):
+    """The limit on live work is reached; nothing was started."""
+
+    reason = "full"
+
+
+class ExpiredError(Rejected):
+    """The deadline had passed before the work began; nothing was started."""
+
+    reason = "expired"
+
+
+def _rebuild_rejected(
+    kind: type[Rejected], message: str, policy: str, retry_after: float | None
+) -> Rejected:
+    return kind(message, policy=policy, retry_after=retry_after)

@@ -1,0 +1,36 @@
+"""Owned tasks: `go`, `Scope`, and tracking of every task of a loop.
+
+This room records (where, when and for whom a task was started, and what it
+waits for); judging is for the rooms above.
+"""
+
+from backstay.tasks._go import go
+from backstay.tasks._info import TaskInfo, adopt, info, owned_by, owner_of
+from backstay.tasks._run import run
+from backstay.tasks._scope import Scope, ScopeStatistics, current_scope
+from backstay.tasks._spawn_site import SpawnSite
+from backstay.tasks._timeout import Timeout, deadline_at, timeout
+from backstay.tasks._tracked_task import TrackedTask
+from backstay.tasks._tracking import install, installed_loops, live_tasks, uninstall
+
+__all__ = [
+    "Scope",
+    "ScopeStatistics",
+    "SpawnSite",
+    "TaskInfo",
+    "Timeout",
+    "TrackedTask",
+    "adopt",
+    "current_scope",
+    "deadline_at",
+    "go",
+    "info",
+    "install",
+    "installed_loops",
+    "live_tasks",
+    "owned_by",
+    "owner_of",
+    "run",
+    "timeout",
+    "uninstall",
+]

@@ -1,0 +1,667 @@
+"""`Scope`: the owner of tasks.
+
+The promise is one sentence: when the block is left, everything started with
+`go` inside it has ended. What makes that hard is not the happy path but the
+order in which four things can strike: a child fails, the deadline passes,
+somebody cancels from outside, the body ends. The rules, which a property test
+checks against a small model under every order:
+
+* The first *cut* wins. A cut (child error, deadline, `cancel()`, outer cancel)
+  cancels the body and all children once; later ones change nothing. Children
+  get one `CancelledError` and not two, so that their clean-up is not torn.
+* The block waits for every child, whatever strikes while it waits.
+* A cancel from outside is never lost: it leaves the block as `CancelledError`,
+  or, when errors leave instead, strikes again at the next await.
+* The block's own cancel never leaks out of it, not even when the body ended
+  before it was delivered (see `_interrupt`).
+
+Prior art: trio's nursery and cancel scope (one object here, since an owner
+without a deadline is half an owner), and `asyncio.TaskGroup`, whose treatment
+of a parent cancelled twice we follow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar, Token, copy_context
+from dataclasses import dataclass
+from inspect import isawaitable, iscoroutine
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, TypeVar, cast
+
+from backstay import context as ambient
+from backstay._base import DeadlineHit, ScopeEnded, deadline_hit, now, scope_ended
+from backstay.errors import Cancelled, DeadlineExceeded, FullError, ScopeClosed, ScopeMisuse
+from backstay.tasks._interrupt import Interrupt
+from backstay.tasks._outcome import Outcome, decide
+from backstay.tasks._tracked_task import card_of, set_owner, stamp_cancel
+
+__all__ = ["Scope", "ScopeStatistics", "State", "current_scope"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+State = Literal["new", "open", "closing", "ended"]
+
+_current: ContextVar[Scope | None] = ContextVar("backstay_scope", default=None)
+
+# Paths are for people; deeper nesting than this is recursion, and shown by its end.
+_PATH_DEPTH = 16
+
+
+def current_scope() -> Scope | None:
+    """Return the scope that surrounds the caller, or None."""
+    return _current.get()
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeStatistics:
+    """How a scope is doing, as plain values."""
+
+    name: str
+    path: tuple[str, ...]
+    kind: str
+    state: State
+    alive: int  # children started with go() that have not ended
+    waiting: int  # callers of go_wait() in line for a place
+    spawned: int  # children started with go() so far
+    failed: int  # of these, how many ended with an error
+    raw_spawned: int  # tasks started inside by other means than go(), owned but not awaited
+    max_tasks: int | None
+    age_s: float  # seconds since it was entered
+    remaining_s: float | None  # seconds to its deadline, negative once passed
+    cause: str | None  # why it was cut short
+
+
+class Scope:
+    """Owns the tasks started inside it, until when they may run, and how they end.
+
+    ::
+
+        async with Scope("checkout", timeout=2.0) as scope:
+            stock = scope.go(reserve, order)
+            money = scope.go(charge, order)
+        return stock.result(), money.result()
+
+    Errors: an error of the body alone leaves as itself. Errors of children leave
+    together as an `ExceptionGroup` (with `unwrap=True` a single one leaves as
+    itself). A passed deadline leaves as `DeadlineExceeded`, which says whose
+    deadline it was. After `cancel()` the block is left quietly and `cause` says why.
+
+    Cancelled: the block cancels its children, waits for all of them, and lets the
+    cancellation go on. Nothing started inside is alive afterwards.
+
+    Cost: about the same as `asyncio.TaskGroup`; see ``benchmarks/spawn.py``.
+
+    Attributes:
+        name: as given; shown wherever a task's owner is shown.
+        kind: a word for people: "scope", "request", "consumer", "job", "test" or "app".
+        path: the names from the root scope down to this one.
+        trace_id: the trace that the scope serves, inherited from its parent.
+        cause: `DeadlineExceeded`, `Cancelled` or None: why it was cut short.
+        state: "new", "open", "closing" (body over, children still running) or "ended".
+        deadline: seconds on the clock of `now()`, or None.
+        deadline_setter: the name of the scope that had set this deadline.
+        opened_at: when it was entered, seconds on the clock of `now()`; None before.
+        ended_at: when its last child had ended; None before.
+        raw_spawned: tasks started inside by other means than `go`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cause",
+        "_children",
+        "_context_token",
+        "_cut",
+        "_deadline_asked",
+        "_detached",
+        "_errors",
+        "_failed",
+        "_fatal",
+        "_host",
+        "_idle",
+        "_interrupt",
+        "_loop",
+        "_on_error",
+        "_on_exit",
+        "_parent",
+        "_room_waiters",
+        "_scope_token",
+        "_spawned",
+        "_timeout_asked",
+        "_timer",
+        "_unwrap",
+        "deadline",
+        "deadline_setter",
+        "ended_at",
+        "kind",
+        "max_tasks",
+        "name",
+        "opened_at",
+        "path",
+        "raw_spawned",
+        "state",
+        "trace_id",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        max_tasks: int | None = None,
+        on_exit: Literal["wait", "cancel"] = "wait",
+        on_error: Literal["cancel", "collect"] = "cancel",
+        unwrap: bool = False,
+        trace_id: str | None = None,
+        kind: str = "scope",
+        detached: bool = False,
+    ) -> None:
+        """Describe the scope; nothing happens before it is entered.
+
+        Args:
+            name: what the work is, for people: ``"checkout"``.
+            timeout: seconds after entry at which the block is cut short, >= 0.
+            deadline: the same as an absolute time on the clock of `now()`; with
+                both given the earlier one counts, and an earlier ambient one beats both.
+            max_tasks: how many children may be alive at once, >= 1.
+            on_exit: "wait" for the children when the body ends, or "cancel" them.
+            on_error: when a child fails, "cancel" everything at once, or let the
+                others finish and "collect" the errors.
+            unwrap: let a single error leave as itself and not as a group of one.
+            trace_id: the trace served, where it differs from the surrounding one.
+            kind: a word for people, see the class.
+            detached: for work that outlives its caller on purpose: drops the
+                ambient deadline, keeps values and trace.
+
+        Raises:
+            ValueError: a number is out of range or a word is not one of those above.
+        """
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"scope {name!r}: timeout must be at least 0 seconds, not {timeout!r}")
+        if max_tasks is not None and max_tasks < 1:
+            raise ValueError(f"scope {name!r}: max_tasks must be at least 1, not {max_tasks!r}")
+        if on_exit not in ("wait", "cancel"):
+            raise ValueError(f"scope {name!r}: on_exit is 'wait' or 'cancel', not {on_exit!r}")
+        if on_error not in ("cancel", "collect"):
+            raise ValueError(f"scope {name!r}: on_error is 'cancel' or 'collect', not {on_error!r}")
+        self.name = name
+        self.kind = kind
+        self.max_tasks = max_tasks
+        self.trace_id = trace_id
+        self.path: tuple[str, ...] = (name,)
+        self.state: State = "new"
+        self.deadline: float | None = None
+        self.deadline_setter: str | None = None
+        self.opened_at: float | None = None
+        self.ended_at: float | None = None
+        self.raw_spawned = 0
+        self._timeout_asked = timeout
+        self._deadline_asked = deadline
+        self._on_exit = on_exit
+        self._on_error = on_error
+        self._unwrap = unwrap
+        self._detached = detached
+        self._parent: Scope | None = None
+        self._children: set[asyncio.Task[Any]] = set()
+        self._errors: list[Exception] = []
+        self._fatal: BaseException | None = None  # KeyboardInterrupt or SystemExit of a child
+        self._cause: DeadlineExceeded | Cancelled | None = None
+        self._cut = False  # invariant: once True, every child has been cancelled
+        self._idle: asyncio.Future[None] | None = None  # set while the exit waits for children
+        self._room_waiters: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._spawned = 0
+        self._failed = 0
+        self._context_token: Token[ambient.Context] | None = None
+
+    # -- what people ask -------------------------------------------------
+
+    @property
+    def cause(self) -> DeadlineExceeded | Cancelled | None:
+        """Why the scope was cut short, or None."""
+        return self._cause
+
+    @property
+    def parent(self) -> Scope | None:
+        """The nearest scope around this one that has not ended."""
+        # Links to ended scopes are shortened, or a task that re-spawns itself in a
+        # new scope each time would hold every scope it ever had.
+        parent = self._parent
+        while parent is not None and parent.state == "ended":
+            parent = parent._parent
+        self._parent = parent
+        return parent
+
+    @property
+    def tasks(self) -> frozenset[asyncio.Task[Any]]:
+        """The children started with `go` that are alive."""
+        return frozenset(self._children)
+
+    def statistics(self) -> ScopeStatistics:
+        """Return how the scope is doing."""
+        at = now()
+        return ScopeStatistics(
+            name=self.name,
+            path=self.path,
+            kind=self.kind,
+            state=self.state,
+            alive=len(self._children),
+            waiting=len(self._room_waiters),
+            spawned=self._spawned,
+            failed=self._failed,
+            raw_spawned=self.raw_spawned,
+            max_tasks=self.max_tasks,
+            age_s=0.0 if self.opened_at is None else (self.ended_at or at) - self.opened_at,
+            remaining_s=None if self.deadline is None else self.deadline - at,
+            cause=None if self._cause is None else str(self._cause),
+        )
+
+    def __repr__(self) -> str:
+        """Show path, state, and how many children are alive."""
+        limit = "" if self.max_tasks is None else f"/{self.max_tasks}"
+        return f"<Scope {'/'.join(self.path)} {self.state} tasks={len(self._children)}{limit}>"
+
+    # -- entering ----------------------------------------------------------
+
+    async def __aenter__(self) -> Scope:
+        """Open the scope: it now owns what is spawned, and its deadline runs.
+
+        Raises:
+            ScopeMisuse: it has been entered before, or no task is running.
+        """
+        if self.state != "new":
+            raise ScopeMisuse(
+                f"scope {self.name!r} was entered before (it is {self.state}): "
+                f"a scope is used once; make a new Scope for each block"
+            )
+        host = asyncio.current_task()
+        if host is None:
+            raise ScopeMisuse(f"scope {self.name!r} needs a running task to live in")
+        self._host = host
+        self._loop = asyncio.get_running_loop()
+        self._interrupt = Interrupt(host)
+        self._join_parent(_current.get())
+        self._scope_token = _current.set(self)
+        self.opened_at = now()
+        self.state = "open"
+        self._start_deadline(self.opened_at)
+        return self
+
+    def _join_parent(self, parent: Scope | None) -> None:
+        while parent is not None and parent.state == "ended":
+            parent = parent.parent
+        self._parent = parent
+        if parent is not None:
+            self.path = (*parent.path, self.name)[-_PATH_DEPTH:]
+        if self.trace_id is None:
+            self.trace_id = parent.trace_id if parent is not None else ambient.TRACE.get()
+
+    def _start_deadline(self, opened_at: float) -> None:
+        inherited = ambient.current()
+        context = inherited.without_deadline() if self._detached else inherited
+        if self._timeout_asked is not None:
+            context = context.with_deadline(
+                opened_at + self._timeout_asked, self.name, self._timeout_asked
+            )
+        if self._deadline_asked is not None:
+            context = context.with_deadline(self._deadline_asked, self.name)
+        if context is not inherited:
+            self._context_token = ambient.enter(context)
+        self.deadline, self.deadline_setter = context.deadline, context.deadline_setter
+        if context.deadline is not None and not self._parent_watches(context):
+            delay = max(0.0, context.deadline - opened_at)
+            self._timer = self._loop.call_later(delay, self._on_deadline, context.timeout)
+
+    def _parent_watches(self, context: ambient.Context) -> bool:
+        """Whether an enclosing block of the same task will already cut us at this deadline."""
+        parent = self._parent
+        return (
+            parent is not None
+            and parent._host is self._host
+            and parent._timer is not None
+            and parent.deadline == context.deadline
+        )
+
+    # -- spawning ----------------------------------------------------------
+
+    def go(
+        self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Task[T]:
+        """Start `fn(*args)` as a task of this scope and return it at once.
+
+        May be called from any task of the same loop while the scope is open,
+        also by its own children. The child sees the caller's values, and this
+        scope as its owner and its deadline.
+
+        Returns:
+            The task; `await` it, or ask `.result()` after the block.
+
+        Raises:
+            FullError: `max_tasks` children are alive; `go_wait` waits instead.
+            ScopeClosed: the scope has ended or is being cut short.
+            TypeError: `fn` is not a function that returns an awaitable.
+        """
+        self._check_can_spawn()
+        if self._is_full():
+            raise FullError(
+                f"scope {self.name!r} has {len(self._children)} live tasks and max_tasks="
+                f"{self.max_tasks}: wait for a place with go_wait(), shed the work, or raise the limit",
+                policy=self.name,
+            )
+        return self._spawn(_as_coroutine(fn, *args, **kwargs))
+
+    async def go_wait(
+        self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Task[T]:
+        """Start `fn(*args)` as `go` does, waiting for a place while the scope is full.
+
+        Places are given in order of arrival; a `go` that finds a free place may
+        still take it first, since it cannot wait.
+
+        Raises:
+            ScopeClosed: the scope ended or was cut short before a place was free.
+            TypeError: `fn` is not a function that returns an awaitable.
+
+        Cancelled: nothing was started, and the place goes to the next in line.
+        """
+        self._check_can_spawn()
+        while self._is_full() or (self._room_waiters and not self._room_waiters[0].done()):
+            place = self._loop.create_future()
+            self._room_waiters.append(place)
+            try:
+                await place
+            except asyncio.CancelledError:
+                if place.done() and not place.cancelled():
+                    self._wake_room_waiter()  # the place we were given is not lost
+                raise
+            finally:
+                if place in self._room_waiters:
+                    self._room_waiters.remove(place)
+            self._check_can_spawn()
+            if not self._is_full():
+                break  # our turn: do not queue again behind those who came later
+        return self._spawn(_as_coroutine(fn, *args, **kwargs))
+
+    def _is_full(self) -> bool:
+        return self.max_tasks is not None and len(self._children) >= self.max_tasks
+
+    def _check_can_spawn(self) -> None:
+        if self.state == "new":
+            raise ScopeClosed(f"scope {self.name!r} is not open yet: enter it with 'async with'")
+        if self.state == "ended":
+            raise ScopeClosed(
+                f"scope {self.name!r} has ended: start the task inside its block, "
+                f"or in a scope that lives longer"
+            )
+        if self._cut:
+            raise ScopeClosed(f"scope {self.name!r} is being cut short ({self._cause}): nothing new")
+        running = asyncio.get_running_loop()
+        if running is not self._loop:
+            raise ScopeMisuse(
+                f"scope {self.name!r} lives in another event loop: a task cannot be started "
+                f"across loops; use a scope of this loop"
+            )
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        surrounding = _current.get()
+        if surrounding is self:
+            task = self._loop.create_task(coroutine)
+        else:  # called from elsewhere: the child belongs here, and lives by our deadline
+            child_context = copy_context()
+            child_context.run(self._adopt_context)
+            task = self._loop.create_task(coroutine, context=child_context)
+        if surrounding is not None and card_of(task) is not None:
+            surrounding.raw_spawned -= 1  # the factory could not know that this one came by go()
+        set_owner(task, self)
+        self._spawned += 1
+        if task.done():  # an eager task that needed no second step
+            self._on_child_done(task)
+        else:
+            self._children.add(task)
+            task.add_done_callback(self._on_child_done)
+            if self._cut:  # it was cut while the eager first step ran
+                task.cancel()
+        return task
+
+    def _adopt_context(self) -> None:
+        _current.set(self)
+        context = ambient.current().without_deadline()
+        if self.deadline is not None and self.deadline_setter is not None:
+            context = context.with_deadline(self.deadline, self.deadline_setter)
+        ambient.enter(context)
+
+    def take(self, task: asyncio.Task[Any]) -> None:
+        """Become the owner of a live task that was started elsewhere.
+
+        From now on the scope waits for it, or cancels it, like its own children.
+
+        Raises:
+            ScopeClosed: the scope has ended or is being cut short.
+        """
+        self._check_can_spawn()
+        set_owner(task, self)
+        if task not in self._children and not task.done():
+            self._spawned += 1
+            self._children.add(task)
+            task.add_done_callback(self._on_child_done)
+
+    # -- being cut short -------------------------------------------------------
+
+    def cancel(self, reason: str) -> None:
+        """End the scope early: cancel the body and all children, once.
+
+        The block is then left without an error of its own, and `cause` keeps the
+        reason. Calling it on an ended scope does nothing.
+
+        Args:
+            reason: why, in words that help at 3 a.m.
+        """
+        if self.state in ("open", "closing"):
+            self._cut_short(Cancelled(reason))
+
+    def _on_deadline(self, timeout: float | None) -> None:
+        self._timer = None
+        if self.state == "ended" or self._cut:
+            return
+        setter = self.deadline_setter or self.name
+        if deadline_hit:
+            deadline_hit.emit(DeadlineHit(self.path, setter, timeout, self.trace_id))
+        self._cut_short(DeadlineExceeded(setter, timeout))
+
+    def _cut_short(self, cause: DeadlineExceeded | Cancelled) -> None:
+        if self._cut:
+            return
+        self._cut = True
+        self._cause = cause
+        why = f"scope {self.name!r}: {cause}"
+        self._cancel_children(why)
+        if self.state == "open":  # once the body is over, there is nothing of the host's to cancel
+            self._interrupt.ask(why)
+        while self._room_waiters:
+            self._wake_room_waiter()
+
+    def _cancel_children(self, why: str) -> None:
+        for child in list(self._children):
+            if child.cancel():
+                stamp_cancel(child, why)
+
+    def _on_child_done(self, task: asyncio.Task[Any]) -> None:
+        self._children.discard(task)
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                self._on_child_error(task, error)
+        if self._room_waiters:
+            self._wake_room_waiter()
+        if self._idle is not None and not self._children and not self._idle.done():
+            self._idle.set_result(None)
+
+    def _on_child_error(self, task: asyncio.Task[Any], error: BaseException) -> None:
+        self._failed += 1
+        if self.state == "ended":  # only after the block was torn down without waiting
+            self._loop.call_exception_handler(
+                {
+                    "message": f"task of the ended scope {self.name!r} failed",
+                    "exception": error,
+                    "task": task,
+                }
+            )
+            return
+        if isinstance(error, Exception):
+            self._errors.append(error)
+        elif self._fatal is None:
+            self._fatal = error
+        if self._on_error == "cancel" or self._fatal is not None:
+            self._cut_short(Cancelled(f"task {task.get_name()!r} failed: {error!r}"))
+
+    def _wake_room_waiter(self) -> None:
+        while self._room_waiters:
+            place = self._room_waiters.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+
+    # -- leaving ---------------------------------------------------------------
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Leave the scope once every child has ended; see the class for what is raised."""
+        if isinstance(error, GeneratorExit) or asyncio.current_task() is not self._host:
+            self._abandon(error)
+            return False
+        self.state = "closing"
+        ended_by_itself: Cancelled | None = None
+        if error is not None and not self._cut:
+            ended_by_itself = Cancelled(
+                "cancelled from outside" if self._interrupt.outer else f"body left with {error!r}"
+            )
+            self._cut_short(ended_by_itself)
+        elif self._on_exit == "cancel" and not self._cut:
+            self._cancel_children(f"scope {self.name!r}: its body ended")
+        consumed = await self._wait_for_children() or isinstance(error, asyncio.CancelledError)
+        self._end()
+        if self._interrupt.asked or isinstance(error, asyncio.CancelledError):
+            consumed = await self._interrupt.swallow_pending() or consumed
+        outer = consumed and self._interrupt.outer  # one that has not struck yet will do so by itself
+        self._interrupt.settle()
+        outcome: Outcome | None = decide(
+            scope=self.name,
+            body=error,
+            children=self._errors,
+            fatal=self._fatal,
+            cause=None if self._cause is ended_by_itself else self._cause,
+            outer=outer,
+            unwrap=self._unwrap,
+        )
+        try:
+            return self._leave(outcome, error, rearm=outer)
+        finally:  # what is raised holds this frame by its traceback: hold nothing back
+            outcome = None
+            self._errors = []
+            self._fatal = None
+
+    def _leave(self, outcome: Outcome, error: BaseException | None, *, rearm: bool) -> bool:
+        if outcome.raises is None:
+            return outcome.absorbs
+        if rearm and not isinstance(outcome.raises, asyncio.CancelledError):
+            self._interrupt.rearm()
+        if outcome.raises is error:
+            return False
+        try:
+            raise outcome.raises from (error if outcome.chain else None)
+        finally:
+            del outcome, error
+
+    async def _wait_for_children(self) -> bool:
+        """Wait until no child is left; return whether a cancel struck meanwhile."""
+        struck = False
+        while self._children:
+            self._idle = self._loop.create_future()
+            try:
+                await self._idle
+            except asyncio.CancelledError:
+                struck = True
+                self._cut_short(Cancelled("cancelled from outside"))
+            finally:
+                self._idle = None
+        return struck
+
+    def _end(self) -> None:
+        self.state = "ended"
+        self.ended_at = now()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._room_waiters:
+            self._wake_room_waiter()
+        if self._context_token is not None:
+            ambient.leave(self._context_token)
+            self._context_token = None
+        try:
+            _current.reset(self._scope_token)
+        except ValueError:
+            pass  # left in another context: the variable there was never ours
+        if scope_ended:
+            scope_ended.emit(self._ended_event())
+
+    def _ended_event(self) -> ScopeEnded:
+        return ScopeEnded(
+            path=self.path,
+            kind=self.kind,
+            lived_s=cast("float", self.ended_at) - cast("float", self.opened_at),
+            spawned=self._spawned,
+            failed=self._failed,
+            cause=None if self._cause is None else str(self._cause),
+            trace_id=self.trace_id,
+        )
+
+    def _abandon(self, error: BaseException | None) -> None:
+        """End without waiting, because waiting is impossible here.
+
+        A coroutine that is being closed may not await, and a block left in
+        another task must not make that task wait for children of a stranger.
+        """
+        elsewhere = not isinstance(error, GeneratorExit)
+        why = "left in another task" if elsewhere else "its coroutine was closed"
+        self.state = "closing"
+        self._cut_short(Cancelled(why))
+        self._end()
+        self._interrupt.settle()
+        if elsewhere:
+            raise ScopeMisuse(
+                f"scope {self.name!r} was entered in task {self._host.get_name()!r} and left in another: "
+                f"enter and leave it in one function (a scope around a 'yield' moves with its consumer); "
+                f"its {len(self._children)} live tasks were cancelled"
+            ) from error
+
+
+def _as_coroutine(
+    fn: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+) -> Coroutine[Any, Any, T]:
+    if iscoroutine(fn):
+        fn.close()  # or Python would warn later that it was never awaited
+        raise TypeError(
+            f"go() takes the function and its arguments, not a call: "
+            f"write go({fn.__name__}, ...) instead of go({fn.__name__}(...))"
+        )
+    made = fn(*args, **kwargs)
+    if iscoroutine(made):
+        return cast("Coroutine[Any, Any, T]", made)
+    if isawaitable(made):
+        return _await(made)
+    raise TypeError(
+        f"go() needs a function that returns an awaitable; {getattr(fn, '__qualname__', fn)!r} "
+        f"returned {type(made).__name__}: make it 'async def', or use asyncio.to_thread for blocking work"
+    )
+
+
+async def _await(awaitable: Awaitable[T]) -> T:
+    return await awaitable

@@ -1,0 +1,167 @@
+"""Tracking: a task factory that stamps every task of a loop at birth.
+
+It sees every task, also those of third parties, because `loop.create_task` is
+the one door through which asyncio tasks come to life. Being polite at that door
+means three things: hand through whatever keywords the caller and the Python
+version use, chain with a factory that was there before, and leave the loop as
+it was found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+from backstay._base import now
+from backstay.tasks._scope import _current  # pyright: ignore[reportPrivateUsage]
+from backstay.tasks._spawn_site import Machinery
+from backstay.tasks._tracked_task import TrackedTask, set_card
+
+__all__ = ["install", "installed_loops", "live_tasks", "uninstall"]
+
+Loop = asyncio.AbstractEventLoop
+Factory = Callable[..., "asyncio.Task[Any]"]
+
+# Ages are told to this precision. Reading the clock for each task would cost
+# more than the rest of the stamp, and a float of its own 24 bytes per task.
+_TICK_S = 1.0
+
+_guard = threading.Lock()  # the admin plane lists loops from its own thread
+_installed: WeakKeyDictionary[Loop, Tracking] = WeakKeyDictionary()
+
+
+class Tracking:
+    """The factory on one loop, and the slow clock that ages are read from."""
+
+    def __init__(self, loop: Loop, *, exact: bool) -> None:
+        """Prepare; `attach` puts it to work."""
+        self._previous = cast("Factory | None", loop.get_task_factory())
+        self._exact = exact
+        self._timer: asyncio.TimerHandle | None = None
+        self.machinery = Machinery()
+        self.tick = [now()]  # a cell shared with the factory: one load instead of an attribute chain
+        self.factory = self._make_factory()
+        self.active = True
+
+    def _make_factory(self) -> Factory:
+        make = _maker(self._previous)
+        getframe = sys._getframe
+        caller, tick, exact = self.machinery.caller, self.tick, self._exact
+        skip = self.machinery.skip
+        current_owner = _current.get
+
+        def tracked(
+            loop: Loop, coro: Coroutine[Any, Any, Any], **options: Any
+        ) -> asyncio.Task[Any]:
+            # **options: name, context and eager_start come and go with Python and loop versions.
+            task = make(loop, coro, **options)
+            frame = getframe(1)
+            if id(frame.f_globals) in skip:
+                frame = caller(frame)
+            owner = current_owner()
+            if owner is not None:
+                owner.raw_spawned += 1
+            if type(task) is TrackedTask:
+                if frame is None:
+                    task._site, task._lasti = None, -1
+                else:
+                    task._site, task._lasti = frame.f_code, frame.f_lasti
+                task._owner = owner
+                task._born = now() if exact else tick[0]
+            else:
+                site, lasti = (None, -1) if frame is None else (frame.f_code, frame.f_lasti)
+                set_card(task, (site, lasti, owner, now()))
+            return task
+
+        return tracked
+
+    def attach(self, loop: Loop) -> None:
+        """Put the factory on the loop and start the slow clock."""
+        loop.set_task_factory(cast("Any", self.factory))
+        if not self._exact:
+            self._schedule(loop)
+
+    def _schedule(self, loop: Loop) -> None:
+        self._timer = loop.call_later(_TICK_S, self._on_tick, loop)
+
+    def _on_tick(self, loop: Loop) -> None:
+        self.tick[0] = now()
+        self.machinery.refresh()
+        self._schedule(loop)
+
+    def detach(self, loop: Loop) -> None:
+        """Restore what was there before, unless somebody has chained upon us since."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if loop.get_task_factory() is self.factory:
+            loop.set_task_factory(cast("Any", self._previous))
+
+
+def _maker(previous: Factory | None) -> Factory:
+    if previous is None:
+        return cast("Factory", lambda loop, coro, **options: TrackedTask(coro, loop=loop, **options))
+    if previous is getattr(asyncio, "eager_task_factory", None):
+        return cast(
+            "Factory",
+            lambda loop, coro, **options: TrackedTask(
+                coro, loop=loop, **{"eager_start": True, **options}
+            ),
+        )
+    return previous
+
+
+def install(loop: Loop | None = None, *, exact: bool = False) -> None:
+    """Track every task that the loop starts from now on; idempotent.
+
+    Args:
+        loop: which loop; the running one when omitted.
+        exact: read the clock for each task instead of once a second; for tests
+            on a virtual clock, where no timer of ours may keep the loop busy.
+
+    Raises:
+        RuntimeError: no loop was given and none is running.
+
+    Cost: about half a microsecond and 60 bytes a task; see ``benchmarks/spawn.py``.
+    """
+    loop = loop or asyncio.get_running_loop()
+    with _guard:
+        if loop in _installed:
+            return
+        tracking = Tracking(loop, exact=exact)
+        _installed[loop] = tracking
+    tracking.attach(loop)
+
+
+def uninstall(loop: Loop | None = None) -> None:
+    """Stop tracking and leave the loop as it was found; tasks alive keep their stamps."""
+    loop = loop or asyncio.get_running_loop()
+    with _guard:
+        tracking = _installed.pop(loop, None)
+    if tracking is not None:
+        tracking.detach(loop)
+
+
+def installed_loops() -> list[Loop]:
+    """Return the loops that are tracked and not closed; callable from any thread."""
+    with _guard:
+        loops = list(_installed)
+    return [loop for loop in loops if not loop.is_closed()]
+
+
+def live_tasks(loop: Loop) -> list[asyncio.Task[Any]]:
+    """Return the tasks of `loop` that have not ended; callable from any thread.
+
+    The set behind it changes while another thread reads it; the read is simply
+    repeated then, and after many failures the answer is empty rather than wrong.
+    """
+    for _ in range(100):
+        try:
+            return list(asyncio.all_tasks(loop))
+        except RuntimeError:  # "Set changed size during iteration"
+            continue
+    return []
