@@ -33,9 +33,7 @@ class Context:
     timeout: float | None = None  # seconds it had asked for; None for an absolute deadline
     values: Mapping[Any, object] = field(default_factory=lambda: _NOTHING)  # Key -> value
 
-    def with_deadline(
-        self, deadline: float, setter: str, timeout: float | None = None
-    ) -> Context:
+    def with_deadline(self, deadline: float, setter: str, timeout: float | None = None) -> Context:
         """Return a context that ends at `deadline`, or this one if it ends sooner already.
 
         Args:

@@ -7,7 +7,8 @@ waits for); judging is for the rooms above.
 from backstay.tasks._go import go
 from backstay.tasks._info import TaskInfo, adopt, info, owned_by, owner_of
 from backstay.tasks._run import run
-from backstay.tasks._scope import Scope, ScopeStatistics, current_scope
+from backstay.tasks._scope import Scope, current_scope
+from backstay.tasks._scope_record import ScopeStatistics
 from backstay.tasks._spawn_site import SpawnSite
 from backstay.tasks._timeout import Timeout, deadline_at, timeout
 from backstay.tasks._tracked_task import TrackedTask

@@ -100,5 +100,7 @@ def adopt(task: asyncio.Task[Any], scope: Scope | None = None) -> None:
     """
     scope = scope or current_scope()
     if scope is None:
-        raise ValueError("adopt() needs a scope: pass one, or call it inside 'async with Scope(...)'")
+        raise ValueError(
+            "adopt() needs a scope: pass one, or call it inside 'async with Scope(...)'"
+        )
     scope.take(task)

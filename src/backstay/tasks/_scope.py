@@ -23,27 +23,25 @@ of a parent cancelled twice we follow.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar, Token, copy_context
-from dataclasses import dataclass
-from inspect import isawaitable, iscoroutine
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, TypeVar, cast
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from backstay import context as ambient
 from backstay._base import DeadlineHit, ScopeEnded, deadline_hit, now, scope_ended
 from backstay.errors import Cancelled, DeadlineExceeded, FullError, ScopeClosed, ScopeMisuse
+from backstay.tasks._coroutine import as_coroutine
 from backstay.tasks._interrupt import Interrupt
 from backstay.tasks._outcome import Outcome, decide
+from backstay.tasks._places import Places
+from backstay.tasks._scope_record import ScopeOptions, ScopeStatistics, State
 from backstay.tasks._tracked_task import card_of, set_owner, stamp_cancel
 
-__all__ = ["Scope", "ScopeStatistics", "State", "current_scope"]
+__all__ = ["Scope", "current_scope"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-State = Literal["new", "open", "closing", "ended"]
 
 _current: ContextVar[Scope | None] = ContextVar("backstay_scope", default=None)
 
@@ -54,25 +52,6 @@ _PATH_DEPTH = 16
 def current_scope() -> Scope | None:
     """Return the scope that surrounds the caller, or None."""
     return _current.get()
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeStatistics:
-    """How a scope is doing, as plain values."""
-
-    name: str
-    path: tuple[str, ...]
-    kind: str
-    state: State
-    alive: int  # children started with go() that have not ended
-    waiting: int  # callers of go_wait() in line for a place
-    spawned: int  # children started with go() so far
-    failed: int  # of these, how many ended with an error
-    raw_spawned: int  # tasks started inside by other means than go(), owned but not awaited
-    max_tasks: int | None
-    age_s: float  # seconds since it was entered
-    remaining_s: float | None  # seconds to its deadline, negative once passed
-    cause: str | None  # why it was cut short
 
 
 class Scope:
@@ -115,8 +94,6 @@ class Scope:
         "_children",
         "_context_token",
         "_cut",
-        "_deadline_asked",
-        "_detached",
         "_errors",
         "_failed",
         "_fatal",
@@ -124,20 +101,16 @@ class Scope:
         "_idle",
         "_interrupt",
         "_loop",
-        "_on_error",
-        "_on_exit",
+        "_options",
         "_parent",
-        "_room_waiters",
+        "_places",
         "_scope_token",
         "_spawned",
-        "_timeout_asked",
         "_timer",
-        "_unwrap",
         "deadline",
         "deadline_setter",
         "ended_at",
         "kind",
-        "max_tasks",
         "name",
         "opened_at",
         "path",
@@ -180,17 +153,12 @@ class Scope:
         Raises:
             ValueError: a number is out of range or a word is not one of those above.
         """
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"scope {name!r}: timeout must be at least 0 seconds, not {timeout!r}")
-        if max_tasks is not None and max_tasks < 1:
-            raise ValueError(f"scope {name!r}: max_tasks must be at least 1, not {max_tasks!r}")
-        if on_exit not in ("wait", "cancel"):
-            raise ValueError(f"scope {name!r}: on_exit is 'wait' or 'cancel', not {on_exit!r}")
-        if on_error not in ("cancel", "collect"):
-            raise ValueError(f"scope {name!r}: on_error is 'cancel' or 'collect', not {on_error!r}")
+        self._options = ScopeOptions(
+            name, timeout, deadline, max_tasks, on_exit, on_error, unwrap, detached
+        )
         self.name = name
         self.kind = kind
-        self.max_tasks = max_tasks
+        self._places = Places(max_tasks)
         self.trace_id = trace_id
         self.path: tuple[str, ...] = (name,)
         self.state: State = "new"
@@ -199,12 +167,6 @@ class Scope:
         self.opened_at: float | None = None
         self.ended_at: float | None = None
         self.raw_spawned = 0
-        self._timeout_asked = timeout
-        self._deadline_asked = deadline
-        self._on_exit = on_exit
-        self._on_error = on_error
-        self._unwrap = unwrap
-        self._detached = detached
         self._parent: Scope | None = None
         self._children: set[asyncio.Task[Any]] = set()
         self._errors: list[Exception] = []
@@ -212,7 +174,6 @@ class Scope:
         self._cause: DeadlineExceeded | Cancelled | None = None
         self._cut = False  # invariant: once True, every child has been cancelled
         self._idle: asyncio.Future[None] | None = None  # set while the exit waits for children
-        self._room_waiters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._spawned = 0
         self._failed = 0
@@ -237,6 +198,11 @@ class Scope:
         return parent
 
     @property
+    def max_tasks(self) -> int | None:
+        """How many children may be alive at once; None for no limit."""
+        return self._places.limit
+
+    @property
     def tasks(self) -> frozenset[asyncio.Task[Any]]:
         """The children started with `go` that are alive."""
         return frozenset(self._children)
@@ -250,7 +216,7 @@ class Scope:
             kind=self.kind,
             state=self.state,
             alive=len(self._children),
-            waiting=len(self._room_waiters),
+            waiting=self._places.waiting,
             spawned=self._spawned,
             failed=self._failed,
             raw_spawned=self.raw_spawned,
@@ -302,13 +268,13 @@ class Scope:
 
     def _start_deadline(self, opened_at: float) -> None:
         inherited = ambient.current()
-        context = inherited.without_deadline() if self._detached else inherited
-        if self._timeout_asked is not None:
+        context = inherited.without_deadline() if self._options.detached else inherited
+        if self._options.timeout is not None:
             context = context.with_deadline(
-                opened_at + self._timeout_asked, self.name, self._timeout_asked
+                opened_at + self._options.timeout, self.name, self._options.timeout
             )
-        if self._deadline_asked is not None:
-            context = context.with_deadline(self._deadline_asked, self.name)
+        if self._options.deadline is not None:
+            context = context.with_deadline(self._options.deadline, self.name)
         if context is not inherited:
             self._context_token = ambient.enter(context)
         self.deadline, self.deadline_setter = context.deadline, context.deadline_setter
@@ -346,21 +312,21 @@ class Scope:
             TypeError: `fn` is not a function that returns an awaitable.
         """
         self._check_can_spawn()
-        if self._is_full():
+        if not self._places.free(len(self._children)):
             raise FullError(
                 f"scope {self.name!r} has {len(self._children)} live tasks and max_tasks="
                 f"{self.max_tasks}: wait for a place with go_wait(), shed the work, or raise the limit",
                 policy=self.name,
             )
-        return self._spawn(_as_coroutine(fn, *args, **kwargs))
+        return self._spawn(as_coroutine(fn, *args, **kwargs))
 
     async def go_wait(
         self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Task[T]:
         """Start `fn(*args)` as `go` does, waiting for a place while the scope is full.
 
-        Places are given in order of arrival; a `go` that finds a free place may
-        still take it first, since it cannot wait.
+        Places are given in order of arrival, and a `go` cannot take one that is
+        already promised.
 
         Raises:
             ScopeClosed: the scope ended or was cut short before a place was free.
@@ -369,25 +335,12 @@ class Scope:
         Cancelled: nothing was started, and the place goes to the next in line.
         """
         self._check_can_spawn()
-        while self._is_full() or (self._room_waiters and not self._room_waiters[0].done()):
-            place = self._loop.create_future()
-            self._room_waiters.append(place)
-            try:
-                await place
-            except asyncio.CancelledError:
-                if place.done() and not place.cancelled():
-                    self._wake_room_waiter()  # the place we were given is not lost
-                raise
-            finally:
-                if place in self._room_waiters:
-                    self._room_waiters.remove(place)
+        await self._places.wait(len(self._children), self._loop)
+        try:
             self._check_can_spawn()
-            if not self._is_full():
-                break  # our turn: do not queue again behind those who came later
-        return self._spawn(_as_coroutine(fn, *args, **kwargs))
-
-    def _is_full(self) -> bool:
-        return self.max_tasks is not None and len(self._children) >= self.max_tasks
+            return self._spawn(as_coroutine(fn, *args, **kwargs))
+        finally:
+            self._places.offer(len(self._children))  # when nothing was started after all
 
     def _check_can_spawn(self) -> None:
         if self.state == "new":
@@ -398,7 +351,9 @@ class Scope:
                 f"or in a scope that lives longer"
             )
         if self._cut:
-            raise ScopeClosed(f"scope {self.name!r} is being cut short ({self._cause}): nothing new")
+            raise ScopeClosed(
+                f"scope {self.name!r} is being cut short ({self._cause}): nothing new"
+            )
         running = asyncio.get_running_loop()
         if running is not self._loop:
             raise ScopeMisuse(
@@ -481,8 +436,7 @@ class Scope:
         self._cancel_children(why)
         if self.state == "open":  # once the body is over, there is nothing of the host's to cancel
             self._interrupt.ask(why)
-        while self._room_waiters:
-            self._wake_room_waiter()
+        self._places.dismiss()
 
     def _cancel_children(self, why: str) -> None:
         for child in list(self._children):
@@ -495,8 +449,8 @@ class Scope:
             error = task.exception()
             if error is not None:
                 self._on_child_error(task, error)
-        if self._room_waiters:
-            self._wake_room_waiter()
+        if self._places.waiting:
+            self._places.offer(len(self._children))
         if self._idle is not None and not self._children and not self._idle.done():
             self._idle.set_result(None)
 
@@ -515,15 +469,8 @@ class Scope:
             self._errors.append(error)
         elif self._fatal is None:
             self._fatal = error
-        if self._on_error == "cancel" or self._fatal is not None:
+        if self._options.on_error == "cancel" or self._fatal is not None:
             self._cut_short(Cancelled(f"task {task.get_name()!r} failed: {error!r}"))
-
-    def _wake_room_waiter(self) -> None:
-        while self._room_waiters:
-            place = self._room_waiters.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
 
     # -- leaving ---------------------------------------------------------------
 
@@ -544,27 +491,29 @@ class Scope:
                 "cancelled from outside" if self._interrupt.outer else f"body left with {error!r}"
             )
             self._cut_short(ended_by_itself)
-        elif self._on_exit == "cancel" and not self._cut:
+        elif self._options.on_exit == "cancel" and not self._cut:
             self._cancel_children(f"scope {self.name!r}: its body ended")
         consumed = await self._wait_for_children() or isinstance(error, asyncio.CancelledError)
         self._end()
         if self._interrupt.asked or isinstance(error, asyncio.CancelledError):
             consumed = await self._interrupt.swallow_pending() or consumed
-        outer = consumed and self._interrupt.outer  # one that has not struck yet will do so by itself
+        outer = (
+            consumed and self._interrupt.outer
+        )  # one that has not struck yet will do so by itself
         self._interrupt.settle()
-        outcome: Outcome | None = decide(
+        outcome = decide(
             scope=self.name,
             body=error,
             children=self._errors,
             fatal=self._fatal,
             cause=None if self._cause is ended_by_itself else self._cause,
             outer=outer,
-            unwrap=self._unwrap,
+            unwrap=self._options.unwrap,
         )
         try:
             return self._leave(outcome, error, rearm=outer)
         finally:  # what is raised holds this frame by its traceback: hold nothing back
-            outcome = None
+            del outcome, error
             self._errors = []
             self._fatal = None
 
@@ -600,8 +549,7 @@ class Scope:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._room_waiters:
-            self._wake_room_waiter()
+        self._places.dismiss()
         if self._context_token is not None:
             ambient.leave(self._context_token)
             self._context_token = None
@@ -616,7 +564,7 @@ class Scope:
         return ScopeEnded(
             path=self.path,
             kind=self.kind,
-            lived_s=cast("float", self.ended_at) - cast("float", self.opened_at),
+            lived_s=(self.ended_at or 0.0) - (self.opened_at or 0.0),
             spawned=self._spawned,
             failed=self._failed,
             cause=None if self._cause is None else str(self._cause),
@@ -641,27 +589,3 @@ class Scope:
                 f"enter and leave it in one function (a scope around a 'yield' moves with its consumer); "
                 f"its {len(self._children)} live tasks were cancelled"
             ) from error
-
-
-def _as_coroutine(
-    fn: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
-) -> Coroutine[Any, Any, T]:
-    if iscoroutine(fn):
-        fn.close()  # or Python would warn later that it was never awaited
-        raise TypeError(
-            f"go() takes the function and its arguments, not a call: "
-            f"write go({fn.__name__}, ...) instead of go({fn.__name__}(...))"
-        )
-    made = fn(*args, **kwargs)
-    if iscoroutine(made):
-        return cast("Coroutine[Any, Any, T]", made)
-    if isawaitable(made):
-        return _await(made)
-    raise TypeError(
-        f"go() needs a function that returns an awaitable; {getattr(fn, '__qualname__', fn)!r} "
-        f"returned {type(made).__name__}: make it 'async def', or use asyncio.to_thread for blocking work"
-    )
-
-
-async def _await(awaitable: Awaitable[T]) -> T:
-    return await awaitable

@@ -43,7 +43,9 @@ class Tracking:
         self._exact = exact
         self._timer: asyncio.TimerHandle | None = None
         self.machinery = Machinery()
-        self.tick = [now()]  # a cell shared with the factory: one load instead of an attribute chain
+        self.tick = [
+            now()
+        ]  # a cell shared with the factory: one load instead of an attribute chain
         self.factory = self._make_factory()
         self.active = True
 
@@ -59,9 +61,8 @@ class Tracking:
         ) -> asyncio.Task[Any]:
             # **options: name, context and eager_start come and go with Python and loop versions.
             task = make(loop, coro, **options)
-            frame = getframe(1)
-            if id(frame.f_globals) in skip:
-                frame = caller(frame)
+            here = getframe(1)
+            frame = caller(here) if id(here.f_globals) in skip else here
             owner = current_owner()
             if owner is not None:
                 owner.raw_spawned += 1
@@ -104,7 +105,9 @@ class Tracking:
 
 def _maker(previous: Factory | None) -> Factory:
     if previous is None:
-        return cast("Factory", lambda loop, coro, **options: TrackedTask(coro, loop=loop, **options))
+        return cast(
+            "Factory", lambda loop, coro, **options: TrackedTask(coro, loop=loop, **options)
+        )
     if previous is getattr(asyncio, "eager_task_factory", None):
         return cast(
             "Factory",

@@ -75,9 +75,7 @@ class _JumpingSelector(selectors.BaseSelector):
     def close(self) -> None:
         self._real.close()
 
-    def select(
-        self, timeout: float | None = None
-    ) -> list[tuple[selectors.SelectorKey, int]]:
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = self._real.select(self.patience if timeout is None or timeout > 0 else 0)
         if ready:
             return ready
@@ -152,7 +150,8 @@ def run_virtual(
             install(exact=True)
         return await main(*args)
 
-    with use_clock(clock), asyncio.Runner(
-        loop_factory=lambda: VirtualLoop(clock, patience=patience)
-    ) as runner:
+    with (
+        use_clock(clock),
+        asyncio.Runner(loop_factory=lambda: VirtualLoop(clock, patience=patience)) as runner,
+    ):
         return runner.run(body())
