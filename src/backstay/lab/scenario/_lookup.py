@@ -19,6 +19,7 @@ def find_scenario(name_or_path: str, cwd: Path | None = None) -> Path:
         name_or_path: anything with a slash or ending in .toml is a path; a bare
             word is `examples/shop/scenarios/WORD.toml` under `cwd`.
         cwd: where to look; the working directory when None.
+
     Raises:
         UsageError: nothing is there; the message lists the names that are.
     """

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeVar, cast
 
 from backstay.errors import UsageError
+from backstay.lab.load import MAX_RATE
 from backstay.lab.scenario._placeholders import NAMED, PLAIN, blanks_in
 from backstay.lab.scenario._records import (
     Fault,
@@ -38,6 +39,7 @@ def load_scenario(path: Path) -> Scenario:
 
     Args:
         path: the TOML file.
+
     Raises:
         UsageError: one line that names the file, the line, the key, the value
             seen and what was expected.
@@ -130,7 +132,7 @@ def _load(section: Section, processes: tuple[Process, ...]) -> LoadPlan:
             "workload", '"module:Class"', pattern=r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
         ),
         target=section.choice("target", tuple(p.name for p in processes), last),
-        rate=section.number("rate", "requests per second", 0.1, 100_000),
+        rate=section.number("rate", "requests per second", 0.1, MAX_RATE),
         duration_s=section.number("duration_s", "seconds", 1, _DAY),
         warmup_s=section.number("warmup_s", "seconds", 0, _DAY, 5.0),
         seed=section.whole("seed", "a seed", 0, 2**63 - 1, 1),
@@ -138,12 +140,16 @@ def _load(section: Section, processes: tuple[Process, ...]) -> LoadPlan:
             "Literal['poisson', 'constant']",
             section.choice("arrivals", ("poisson", "constant"), "poisson"),
         ),
-        connections=section.whole("connections", "open connections", 1, 20_000, 256),
-        client_timeout_s=section.number("client_timeout_s", "seconds", 0.05, 600, 10.0),
+        connections=section.whole("connections", "open connections", 1, 10_000, 256),
+        client_timeout_s=section.number("client_timeout_s", "seconds", 0.05, 60, 10.0),
         options=section.mapping("options", "a table of options for the workload", {}),
         pythonpath=_folders(section),
     )
     section.finish()
+    if plan.warmup_s >= plan.duration_s:
+        raise section.wrong(
+            "warmup_s", f"less than duration_s = {plan.duration_s:g}, which includes it"
+        )
     return plan
 
 
@@ -171,7 +177,9 @@ def _fault(section: Section) -> Fault:
     )
     section.finish()
     if fault.until_s is not None and fault.reset is None:
-        raise section.error("until_s", "until_s is set but reset is missing: say how the fault ends")
+        raise section.error(
+            "until_s", "until_s is set but reset is missing: say how the fault ends"
+        )
     return fault
 
 
@@ -193,7 +201,8 @@ def _process(section: Section) -> Process:
     section.finish()
     if process.role == "service" and not process.admin:
         raise section.error(
-            "admin", f"service {name!r} has no admin plane: expected admin = true, it is measured there"
+            "admin",
+            f"service {name!r} has no admin plane: expected admin = true, it is measured there",
         )
     return process
 
@@ -268,11 +277,9 @@ def _check_references(top: Section, scenario: Scenario) -> None:
         section = Section(top.path, top.source, "fault", {"process": fault.process}, index)
         if fault.process not in names:
             raise section.wrong("process", f"one of the processes {known}")
-        if fault.at_s >= scenario.load.total_s:
+        if fault.at_s >= scenario.load.duration_s:
             section = Section(top.path, top.source, "fault", {"at_s": fault.at_s}, index)
-            raise section.wrong(
-                "at_s", f"less than warmup_s + duration_s = {scenario.load.total_s:g}"
-            )
+            raise section.wrong("at_s", f"less than duration_s = {scenario.load.duration_s:g}")
     for variant in scenario.variants:
         for name in variant.command:
             if name not in names:

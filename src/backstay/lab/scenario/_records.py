@@ -23,19 +23,14 @@ class LoadPlan:
     workload: str  # "module:Class", imported by the generator
     target: str  # the process that receives the traffic
     rate: float  # requests per second that are offered, > 0
-    duration_s: float  # judged seconds, after the warm-up
-    warmup_s: float = 5.0  # healthy seconds before that, sent but not judged
+    duration_s: float  # seconds of traffic, warm-up included
+    warmup_s: float = 5.0  # the first of them: healthy, sent but not judged
     seed: int = 1
     arrivals: Literal["poisson", "constant"] = "poisson"
     connections: int = 256  # most connections open at once
     client_timeout_s: float = 10.0  # a user gives up after this
     options: Mapping[str, object] = field(default_factory=dict[str, object])
     pythonpath: tuple[Path, ...] = ()
-
-    @property
-    def total_s(self) -> float:
-        """Seconds of traffic, warm-up included."""
-        return self.warmup_s + self.duration_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +96,12 @@ class Thresholds:
     p99_ratio_pass: float = 10.0  # naive p99 / governed p99, at least
     p99_ratio_goal: float = 22.0
     rss_growth_max_pct_per_min: float = 2.0  # of the governed variant
-    rss_settle_s: float = 10.0  # seconds after the first fault that memory may take to find its level
-    unaffected_success_min: float = 0.999  # success of requests that do not need the faulted dependency
+    rss_settle_s: float = (
+        10.0  # seconds after the first fault that memory may take to find its level
+    )
+    unaffected_success_min: float = (
+        0.999  # success of requests that do not need the faulted dependency
+    )
     root_cause: str | None = None  # the variant whose leak must be found
     root_cause_marker: str = "# leak:"  # comment that marks the guilty line in the source
     clean_exit: tuple[str, ...] = ("governed",)  # variants whose processes must end with code 0

@@ -33,6 +33,7 @@ def locate(text: str, table: str, index: int, key: str | None) -> int | None:
         table: dotted name as in the header; "" is the top of the file.
         index: which of several `[[table]]` entries, from 0.
         key: the key, or None for the header itself.
+
     Returns:
         The line number from 1; the header's line when the key is not in the
         table; None when there is no such table.
@@ -120,12 +121,12 @@ class Section:
         def check(value: object) -> bool:
             return isinstance(value, str) and whole.fullmatch(value) is not None
 
-        return cast(str, self._take(key, default, expected, check))
+        return cast("str", self._take(key, default, expected, check))
 
     def choice(self, key: str, options: tuple[str, ...], default: object = _REQUIRED) -> str:
         """Take one of a few words."""
         expected = "one of " + ", ".join(repr(option) for option in options)
-        return cast(str, self._take(key, default, expected, lambda v: v in options))
+        return cast("str", self._take(key, default, expected, lambda v: v in options))
 
     def number(
         self, key: str, expected: str, low: float, high: float, default: object = _REQUIRED
@@ -141,7 +142,7 @@ class Section:
                 and low <= value <= high
             )
 
-        return float(cast(float, self._take(key, default, limits, check)))
+        return float(cast("float", self._take(key, default, limits, check)))
 
     def whole(
         self, key: str, expected: str, low: int, high: int, default: object = _REQUIRED
@@ -152,12 +153,12 @@ class Section:
         def check(value: object) -> bool:
             return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
-        return cast(int, self._take(key, default, limits, check))
+        return cast("int", self._take(key, default, limits, check))
 
     def flag(self, key: str, default: bool) -> bool:
         """Take true or false."""
         return cast(
-            bool, self._take(key, default, "true or false", lambda v: isinstance(v, bool))
+            "bool", self._take(key, default, "true or false", lambda v: isinstance(v, bool))
         )
 
     def texts(self, key: str, expected: str, default: object = _REQUIRED) -> tuple[str, ...]:
@@ -165,9 +166,7 @@ class Section:
         found = self._take(key, default, expected, _is_texts)
         return tuple(cast("list[str]", found))
 
-    def mapping(
-        self, key: str, expected: str, default: object = _REQUIRED
-    ) -> Mapping[str, object]:
+    def mapping(self, key: str, expected: str, default: object = _REQUIRED) -> Mapping[str, object]:
         """Take a table as it is."""
         found = self._take(key, default, expected, lambda v: isinstance(v, dict))
         return cast("Mapping[str, object]", found)
