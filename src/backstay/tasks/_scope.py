@@ -352,7 +352,8 @@ class Scope:
             )
         if self._cut:
             raise ScopeClosed(
-                f"scope {self.name!r} is being cut short ({self._cause}): nothing new"
+                f"scope {self.name!r} is ending ({self._cause or 'its body is over'}): "
+                f"nothing new can start in it"
             )
         running = asyncio.get_running_loop()
         if running is not self._loop:
@@ -492,6 +493,7 @@ class Scope:
             )
             self._cut_short(ended_by_itself)
         elif self._options.on_exit == "cancel" and not self._cut:
+            self._cut = True  # a cut without a cause: the body came to its end
             self._cancel_children(f"scope {self.name!r}: its body ended")
         consumed = await self._wait_for_children() or isinstance(error, asyncio.CancelledError)
         self._end()
