@@ -50,10 +50,11 @@ def locate(text: str, table: str, index: int, key: str | None) -> int | None:
                     if key is None:
                         return number
             continue
+        if key is None or current != table or seen != index:
+            continue
         pair = _KEY.match(line)
-        if pair and key is not None and current == table and seen == index:
-            if pair[1].strip("\"'").split(".")[0] == key:
-                return number
+        if pair and pair[1].strip("\"'").split(".")[0] == key:
+            return number
     return header_line
 
 

@@ -29,7 +29,7 @@ def launch(parent: int, command: list[str]) -> None:
         if os.getppid() != parent:
             os._exit(1)
     try:
-        os.execvp(command[0], command)
+        os.execvp(command[0], command)  # noqa: S606  a shell would be one more process to end
     except OSError as error:
         print(f"cannot start {command[0]!r}: {error.strerror}", file=sys.stderr, flush=True)
         os._exit(127)
