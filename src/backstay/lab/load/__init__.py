@@ -10,27 +10,42 @@ the service has no say in it.
     print(to_text(result))
 """
 
-from ._options import MAX_ARRIVALS, MAX_RATE, LoadOptions, Window
-from ._result import ERROR_KINDS, GroupSummary, LatencySummary, LoadResult, SecondRecord
-from ._run import run_load
-from ._table import to_text
-from ._workload import Request, UrlWorkload, Workload, WorkloadSpec, url_workload
+from backstay.lab.load._arrivals import Schedule, plan_arrivals
+from backstay.lab.load._generator import generate
+from backstay.lab.load._latencies import Latencies
+from backstay.lab.load._options import MAX_ARRIVALS, MAX_RATE, LoadOptions, Window
+from backstay.lab.load._result import (
+    ERROR_KINDS,
+    GroupSummary,
+    LatencySummary,
+    LoadResult,
+    SecondRecord,
+)
+from backstay.lab.load._run import run_load
+from backstay.lab.load._soundness import success_verdict
+from backstay.lab.load._table import to_text
+from backstay.lab.load._workload import Request, UrlWorkload, Workload, WorkloadSpec, url_workload
 
 __all__ = [
     "ERROR_KINDS",
     "MAX_ARRIVALS",
     "MAX_RATE",
     "GroupSummary",
+    "Latencies",
     "LatencySummary",
     "LoadOptions",
     "LoadResult",
     "Request",
+    "Schedule",
     "SecondRecord",
     "UrlWorkload",
     "Window",
     "Workload",
     "WorkloadSpec",
+    "generate",
+    "plan_arrivals",
     "run_load",
+    "success_verdict",
     "to_text",
     "url_workload",
 ]

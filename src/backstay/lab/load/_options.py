@@ -13,7 +13,7 @@ from backstay.errors import UsageError
 __all__ = ["MAX_ARRIVALS", "MAX_RATE", "LoadOptions", "Window"]
 
 MAX_RATE = 20_000.0
-"""Requests per second; one generator process tops out well below, so more is a slip of the keyboard."""
+"""Requests per second; one generator process tops out well below, so more is a slip."""
 
 MAX_ARRIVALS = 5_000_000
 """Requests in one run; the schedule and the samples are kept in memory, about 40 bytes each."""
@@ -39,7 +39,11 @@ class Window:
 
     def __post_init__(self) -> None:
         """Refuse a window that is empty or runs backwards."""
-        if not (math.isfinite(self.start_s) and math.isfinite(self.end_s) and 0 <= self.start_s < self.end_s):
+        if not (
+            math.isfinite(self.start_s)
+            and math.isfinite(self.end_s)
+            and 0 <= self.start_s < self.end_s
+        ):
             raise UsageError(
                 f"window {self.name!r} runs from {self.start_s:g} s to {self.end_s:g} s; "
                 f"expected 0 <= start < end"
@@ -96,7 +100,8 @@ class LoadOptions:
         _check_number("max_lag_p99", self.max_lag_p99_s, 0.0, _HDR_CEILING_S, "seconds")
         if not (math.isfinite(self.warmup_s) and 0 <= self.warmup_s < self.duration_s):
             raise UsageError(
-                f"warm-up of {self.warmup_s:g} s leaves nothing to judge in a run of {self.duration_s:g} s; "
+                f"warm-up of {self.warmup_s:g} s leaves nothing to judge "
+                f"in a run of {self.duration_s:g} s; "
                 f"expected 0 <= warm-up < duration"
             )
         if self.arrivals not in ("poisson", "constant"):
@@ -107,7 +112,8 @@ class LoadOptions:
             raise UsageError(f"connections is {self.connections}; expected 1 to {_MAX_CONNECTIONS}")
         if self.rate * self.duration_s > MAX_ARRIVALS:
             raise UsageError(
-                f"{self.rate:g}/s for {self.duration_s:g} s is {self.rate * self.duration_s:,.0f} requests; "
+                f"{self.rate:g}/s for {self.duration_s:g} s "
+                f"is {self.rate * self.duration_s:,.0f} requests; "
                 f"expected at most {MAX_ARRIVALS:,}: lower the rate or the duration"
             )
 
@@ -139,7 +145,9 @@ def check_base_url(url: str) -> tuple[str, int]:
     except ValueError as error:
         raise UsageError(f"bad URL {url!r} ({error}); expected http://host:port") from error
     if parts.scheme != "http":
-        raise UsageError(f"bad URL {url!r}: scheme {parts.scheme!r}; expected http://host:port (no TLS)")
+        raise UsageError(
+            f"bad URL {url!r}: scheme {parts.scheme!r}; expected http://host:port (no TLS)"
+        )
     if not parts.hostname:
         raise UsageError(f"bad URL {url!r}: no host; expected http://host:port")
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
@@ -152,7 +160,11 @@ def check_base_url(url: str) -> tuple[str, int]:
 def _check_number(name: str, value: float, above: float, at_most: float, unit: str) -> None:
     """Refuse what is not a finite number in (above, at_most]; NaN fails every comparison."""
     number = cast(object, value)
-    if not isinstance(number, (int, float)) or isinstance(number, bool) or not above < number <= at_most:
+    if (
+        not isinstance(number, (int, float))
+        or isinstance(number, bool)
+        or not above < number <= at_most
+    ):
         raise UsageError(
             f"{name} is {value!r}; expected a number above {above:g} and at most {at_most:g} {unit}"
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ._options import LoadOptions
+from backstay.lab.load._options import LoadOptions
 
 __all__ = ["ERROR_KINDS", "GroupSummary", "LatencySummary", "LoadResult", "SecondRecord"]
 
@@ -103,7 +103,7 @@ class SecondRecord:
     """One second of the run, for curves and live progress; warm-up seconds are here too.
 
     Attributes:
-        second: 0 for the first second of load; seconds after the last arrival drain what is outstanding.
+        second: 0 for the first second of load; those after the last arrival only drain.
         sent: requests whose intended start lies in this second.
         done: requests that ended in this second, well or not.
         ok: of those, the successes.
@@ -139,6 +139,9 @@ class LoadResult:
     Attributes:
         options: what was asked for.
         schedule: fingerprint of the intended starts; equal fingerprints mean equal arrivals.
+        started_at: when the load began, on the machine's monotonic clock in seconds (the scale
+            of `now()` in every process of this machine), to lay other curves beside it.
+        started_wall: the same in unix seconds.
         planned: arrivals in the schedule, warm-up included.
         offered_rps: judged arrivals per judged second.
         achieved_rps: successes that arrived inside the judged seconds, per second.
@@ -155,11 +158,13 @@ class LoadResult:
         valid: False when the run may not be used for a verdict (the lab says INCONCLUSIVE).
         reasons: why it is not valid, one sentence each.
         notes: what a reader should know although the run is valid.
-        histogram: all judged latencies in microseconds, encoded by HdrHistogram (base64), for merging.
+        histogram: all judged latencies in microseconds, as HdrHistogram encodes them (base64).
     """
 
     options: LoadOptions
     schedule: str
+    started_at: float
+    started_wall: float
     planned: int
     offered_rps: float
     achieved_rps: float
@@ -183,6 +188,8 @@ class LoadResult:
         return {
             "options": self.options.to_json(),
             "schedule": self.schedule,
+            "started_at": self.started_at,
+            "started_wall": self.started_wall,
             "planned": self.planned,
             "offered_rps": self.offered_rps,
             "achieved_rps": self.achieved_rps,
@@ -208,13 +215,19 @@ class LoadResult:
         return cls(
             options=LoadOptions.from_json(document["options"]),
             schedule=document["schedule"],
+            started_at=document["started_at"],
+            started_wall=document["started_wall"],
             planned=document["planned"],
             offered_rps=document["offered_rps"],
             achieved_rps=document["achieved_rps"],
             overall=GroupSummary.from_json(document["overall"]),
-            kinds={name: GroupSummary.from_json(group) for name, group in document["kinds"].items()},
+            kinds={
+                name: GroupSummary.from_json(group) for name, group in document["kinds"].items()
+            },
             unaffected=GroupSummary.from_json(document["unaffected"]),
-            windows={name: GroupSummary.from_json(group) for name, group in document["windows"].items()},
+            windows={
+                name: GroupSummary.from_json(group) for name, group in document["windows"].items()
+            },
             seconds=tuple(SecondRecord.from_json(second) for second in document["seconds"]),
             lag=LatencySummary.from_json(document["lag_ms"]),
             connection_waits=document["connection_waits"],

@@ -10,8 +10,7 @@ from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from backstay.errors import UsageError
-
-from ._options import check_base_url
+from backstay.lab.load._options import check_base_url
 
 __all__ = ["Request", "UrlWorkload", "Workload", "WorkloadSpec", "url_workload"]
 
@@ -51,7 +50,7 @@ class Workload(Protocol):
         ...
 
     def next(self) -> Request:
-        """Return the request for the next arrival. It runs on the generator's clock: keep it short."""
+        """Return the request for the next arrival; the generator waits for it, so keep it short."""
         ...
 
     def observe(self, request: Request, status: int | None, body: bytes) -> bool:
@@ -81,7 +80,11 @@ class WorkloadSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return a document that `from_json` reads back unchanged."""
-        return {"target": self.target, "options": dict(self.options), "pythonpath": list(self.pythonpath)}
+        return {
+            "target": self.target,
+            "options": dict(self.options),
+            "pythonpath": list(self.pythonpath),
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> WorkloadSpec:
@@ -135,7 +138,11 @@ class UrlWorkload:
 
 
 def url_workload(
-    url: str, *, method: str = "GET", headers: tuple[tuple[str, str], ...] = (), body: str | None = None
+    url: str,
+    *,
+    method: str = "GET",
+    headers: tuple[tuple[str, str], ...] = (),
+    body: str | None = None,
 ) -> tuple[str, WorkloadSpec]:
     """Split one URL into the base address for `LoadOptions` and the workload that requests it.
 
@@ -144,8 +151,10 @@ def url_workload(
         method: the HTTP method.
         headers: pairs sent with each request.
         body: text sent with each request.
+
     Returns:
         The base URL and the spec.
+
     Raises:
         UsageError: the URL is not one this client can request.
     """
@@ -156,5 +165,10 @@ def url_workload(
     base_url = f"{parts.scheme}://{parts.netloc}"
     check_base_url(base_url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    options = {"method": method.upper(), "path": path, "headers": [list(pair) for pair in headers], "body": body}
+    options = {
+        "method": method.upper(),
+        "path": path,
+        "headers": [list(pair) for pair in headers],
+        "body": body,
+    }
     return base_url, WorkloadSpec("backstay.lab.load:UrlWorkload", options)
