@@ -1,0 +1,1 @@
+"""The fulfilment service: carries paid orders to the warehouse."""

@@ -1,0 +1,124 @@
+"""The fulfilment service under Backstay: a batch is a scope, and the next one waits for it.
+
+Nothing is taken from the bus that cannot be worked on: when the warehouse is slow, messages wait
+where they are safe, and not in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import aiohttp
+import uvloop
+
+import backstay
+from backstay import Scope
+from backstay.errors import DeadlineExceeded
+from shop.bus import BusClient, BusError, Delivery
+from shop.business.schema import FULFILMENT
+from shop.fulfilment.warehouse import GROUP, PAID, SHIPPED, WarehouseTrouble, note, request_shipment
+from shop.settings import settle_in
+from shop.storage import Store, StoreError
+
+log = logging.getLogger("shop.fulfilment")
+
+PLACES = 16  # shipments requested from the warehouse at once
+BATCH = 64  # messages taken at once
+PATIENCE_S = 5.0  # for one answer of the warehouse
+LEASE_S = 60.0  # longer than a batch of 64 over 16 places can take with every answer late
+PAUSE_S = 0.1  # between batches; what makes batches out of single messages
+RETRY_S = 1.0
+
+
+class Consumer:
+    """Carries paid orders to the warehouse, a batch at a time.
+
+    Args:
+        store: notes what was shipped.
+        bus: where the orders come from.
+        session: the HTTP client.
+        wms: http://host:port.
+    """
+
+    def __init__(
+        self, store: Store, bus: BusClient, session: aiohttp.ClientSession, wms: str
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._session = session
+        self._wms = wms
+
+    async def run(self) -> None:
+        """Consume until cancelled."""
+        while True:
+            try:
+                await self.batch()
+            except (BusError, StoreError) as error:
+                # What was not acknowledged comes again.
+                log.warning("batch given up, next try in %g s: %s", RETRY_S, error)
+                await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(PAUSE_S)
+
+    async def batch(self) -> int:
+        """Take messages, ship them, note them, announce them, acknowledge them.
+
+        Returns:
+            How many were taken.
+        Cancelled: messages not yet acknowledged come again when their lease ends.
+        """
+        deliveries = await self._bus.pull(
+            PAID, GROUP, max_messages=BATCH, wait_s=1.0, lease_s=LEASE_S
+        )
+        if not deliveries:
+            return 0
+        async with Scope("batch", kind="consumer", max_tasks=PLACES) as scope:
+            tasks = [await scope.go_wait(self._ship, delivery) for delivery in deliveries]
+        answers = [task.result() for task in tasks]
+        shipped = [answer for answer in answers if answer is not None]
+        if shipped:
+            await note(self._store, shipped)
+            await self._bus.publish(
+                SHIPPED, [(order_id, order_id.encode()) for order_id, _ in shipped]
+            )
+        pairs = list(zip(deliveries, answers, strict=True))
+        await self._bus.ack([delivery for delivery, answer in pairs if answer is not None])
+        failed = [delivery for delivery, answer in pairs if answer is None]
+        if failed:
+            await self._bus.nak(failed, delay_s=RETRY_S)
+        return len(deliveries)
+
+    async def _ship(self, delivery: Delivery) -> tuple[str, str] | None:
+        answer: tuple[str, str] | None = None
+        try:
+            async with backstay.timeout(PATIENCE_S):
+                answer = await request_shipment(self._session, self._wms, delivery.payload)
+        except (
+            DeadlineExceeded,
+            WarehouseTrouble,
+            aiohttp.ClientError,
+            OSError,
+            ValueError,
+        ) as error:
+            log.info("message %s, attempt %d: %s", delivery.dedup_id, delivery.attempt, error)
+        return answer
+
+
+async def main() -> None:
+    """Consume until SIGTERM; messages in hand that are not acknowledged come again."""
+    settings = settle_in("bus", "wms")
+    async with (
+        Store(settings.data / "fulfilment.sqlite3", FULFILMENT) as store,
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=PLACES), timeout=aiohttp.ClientTimeout(total=None)
+        ) as session,
+    ):
+        bus = BusClient(settings.bus)
+        try:
+            await Consumer(store, bus, session, settings.wms).run()
+        finally:
+            await bus.close()
+
+
+if __name__ == "__main__":
+    backstay.run(main, name="fulfilment", loop_factory=uvloop.new_event_loop)

@@ -1,0 +1,1 @@
+"""The order service: the shop's HTTP edge and the owner of the saga."""

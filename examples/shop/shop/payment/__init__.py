@@ -1,0 +1,1 @@
+"""The payment adapter: the only one who talks to the bank."""
