@@ -60,11 +60,17 @@ def stub_text(file: descriptor_pb2.FileDescriptorProto) -> str:
         pairs = []
         for method in service.method:
             if method.client_streaming or method.server_streaming:
-                raise SystemExit(f"{file.name}: {method.name} streams; teach {Path(__file__).name} to type it")
+                raise SystemExit(
+                    f"{file.name}: {method.name} streams; teach {Path(__file__).name} to type it"
+                )
             source = f"{short}.{method.input_type.rpartition('.')[2]}"
             target = f"{short}.{method.output_type.rpartition('.')[2]}"
             pairs.append((method.name, source, target))
-        lines += ["", f"class {service.name}Stub:", "    def __init__(self, channel: grpc.aio.Channel) -> None: ..."]
+        lines += [
+            "",
+            f"class {service.name}Stub:",
+            "    def __init__(self, channel: grpc.aio.Channel) -> None: ...",
+        ]
         lines += [f"    {name}: grpc.aio.UnaryUnaryMultiCallable[{a}, {b}]" for name, a, b in pairs]
         lines += ["", f"class {service.name}Servicer:"]
         for name, a, b in pairs:
@@ -93,7 +99,9 @@ def main() -> int:
         descriptors.unlink(missing_ok=True)
     for file in found.file:
         if file.service:
-            (ROOT / (file.name.removesuffix(".proto") + "_pb2_grpc.pyi")).write_text(stub_text(file))
+            (ROOT / (file.name.removesuffix(".proto") + "_pb2_grpc.pyi")).write_text(
+                stub_text(file)
+            )
     print(f"regenerated {len(names)} contracts in {CONTRACTS}")
     return 0
 

@@ -68,7 +68,7 @@ def _run_one(db: sqlite3.Connection, job: Job, *, alone: bool) -> None:
         db.execute("SAVEPOINT job")
     try:
         job.value = job.fn(db)
-    except BaseException as error:  # noqa: BLE001 - it belongs to the caller, whatever it is
+    except BaseException as error:  # it belongs to the caller, whatever it is
         job.error = error
     if not db.in_transaction:
         # SQLite undid everything by itself (disk full, I/O error), or the job ended the transaction.
@@ -86,11 +86,13 @@ def _run_one(db: sqlite3.Connection, job: Job, *, alone: bool) -> None:
 
 
 def _abandon(db: sqlite3.Connection, jobs: list[Job], cause: sqlite3.Error) -> None:
-    """The batch is lost: tell each caller. (What a rule-breaking job committed itself is stored.)"""
+    """The batch is lost: tell each caller. What a rule-breaking job committed stays stored."""
     if db.in_transaction:
         db.execute("ROLLBACK")
     for job in jobs:
         if job.error is None:
             job.value = None
-            job.error = StoreError(f"the batch was not committed; ask whether your row is there, or repeat: {cause}")
+            job.error = StoreError(
+                f"the batch was not committed; ask whether your row is there, or repeat: {cause}"
+            )
             job.error.__cause__ = cause

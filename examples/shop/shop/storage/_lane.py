@@ -19,7 +19,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 
-from shop.storage._errors import StoreBusy, StoreClosed
+from shop.storage._errors import StoreBusy, StoreClosed, StoreError
 from shop.storage._job import Job, deliver
 
 
@@ -55,8 +55,10 @@ class Lane:
         """Start the thread and wait until its connection is open.
 
         Raises:
-            StoreError: the connection could not be opened; no thread is left.
+            StoreError: started twice, or the connection could not be opened; no thread is left.
         """
+        if self._thread is not None:
+            raise StoreError(f"{self.name} was started before: make a new store instead")
         loop = asyncio.get_running_loop()
         started: asyncio.Future[None] = loop.create_future()
         self._ended = loop.create_future()
@@ -79,9 +81,13 @@ class Lane:
             StoreBusy: too many jobs wait.
         """
         if not self._open:
-            raise StoreClosed(f"{self.name} is not open: start the store first, and use it before close()")
+            raise StoreClosed(
+                f"{self.name} is not open: start the store first, and use it before close()"
+            )
         if self.waiting >= self._limit:
-            raise StoreBusy(f"{self.waiting} jobs wait in {self.name}, the limit is {self._limit}: try later")
+            raise StoreBusy(
+                f"{self.waiting} jobs wait in {self.name}, the limit is {self._limit}: try later"
+            )
         self._queue.put(job)
 
     async def close(self) -> None:
@@ -98,12 +104,15 @@ class Lane:
         self._thread.join()  # the thread's last act was to resolve `_ended`: this returns at once
 
     def _main(
-        self, loop: asyncio.AbstractEventLoop, started: asyncio.Future[None], ended: asyncio.Future[None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        started: asyncio.Future[None],
+        ended: asyncio.Future[None],
     ) -> None:
         try:
             try:
                 db = self._open_connection()
-            except Exception as error:  # noqa: BLE001 - whatever it is, start() must hear it
+            except Exception as error:  # whatever it is, start() must hear it
                 _tell(loop, started, error)
             else:
                 _tell(loop, started, None)
@@ -151,7 +160,9 @@ class Lane:
         deliver(rest)
 
 
-def _tell(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None], error: BaseException | None) -> None:
+def _tell(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[None], error: BaseException | None
+) -> None:
     """Resolve `future` on its loop, from a thread; a closed loop has nobody to tell."""
 
     def resolve() -> None:

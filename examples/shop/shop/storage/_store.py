@@ -128,7 +128,10 @@ class Store:
         return await self.start()
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.close()
 
@@ -142,7 +145,9 @@ class Store:
             failed_jobs=commits.failed,
             skipped_jobs=commits.skipped,
             batches=commits.batches,
-            mean_batch=(commits.jobs + commits.failed) / commits.batches if commits.batches else 0.0,
+            mean_batch=(commits.jobs + commits.failed) / commits.batches
+            if commits.batches
+            else 0.0,
             largest_batch=commits.largest,
             reads=self._reads,
             commit_p50_s=commits.commit_quantile(0.50),
@@ -162,9 +167,11 @@ class Store:
             try:
                 db.execute("BEGIN")
                 job.value = job.fn(db)
-            except BaseException as error:  # noqa: BLE001 - it belongs to the caller, whatever it is
+            except BaseException as error:  # it belongs to the caller, whatever it is
                 job.error = error
             finally:
                 if db.in_transaction:
-                    db.execute("ROLLBACK")  # only reads: nothing to keep, and the snapshot is let go
+                    db.execute(
+                        "ROLLBACK"
+                    )  # only reads: nothing to keep, and the snapshot is let go
             self._reads += 1
