@@ -46,39 +46,13 @@ class Tracking:
         self.tick = [
             now()
         ]  # a cell shared with the factory: one load instead of an attribute chain
-        self.factory = self._make_factory()
+        self.factory = self._make_factory(loop)
         self.active = True
 
-    def _make_factory(self) -> Factory:
-        make = _maker(self._previous)
-        getframe = sys._getframe
-        caller, tick, exact = self.machinery.caller, self.tick, self._exact
-        skip = self.machinery.skip
-        current_owner = _current.get
-
-        def tracked(
-            loop: Loop, coro: Coroutine[Any, Any, Any], **options: Any
-        ) -> asyncio.Task[Any]:
-            # **options: name, context and eager_start come and go with Python and loop versions.
-            task = make(loop, coro, **options)
-            here = getframe(1)
-            frame = caller(here) if id(here.f_globals) in skip else here
-            owner = current_owner()
-            if owner is not None:
-                owner.raw_spawned += 1
-            if type(task) is TrackedTask:
-                if frame is None:
-                    task._site, task._lasti = None, -1
-                else:
-                    task._site, task._lasti = frame.f_code, frame.f_lasti
-                task._owner = owner
-                task._born = now() if exact else tick[0]
-            else:
-                site, lasti = (None, -1) if frame is None else (frame.f_code, frame.f_lasti)
-                set_card(task, (site, lasti, owner, now()))
-            return task
-
-        return tracked
+    def _make_factory(self, loop: Loop) -> Factory:
+        if self._previous is None and not self._exact:
+            return _fast_factory(self.machinery, self.tick, _frames_to_caller(loop))
+        return _general_factory(self.machinery, _maker(self._previous))
 
     def attach(self, loop: Loop) -> None:
         """Put the factory on the loop and start the slow clock."""
@@ -101,6 +75,84 @@ class Tracking:
             self._timer = None
         if loop.get_task_factory() is self.factory:
             loop.set_task_factory(cast("Any", self._previous))
+
+
+def _frames_to_caller(loop: Loop) -> int:
+    # On a loop written in Python the factory is called by BaseEventLoop.create_task;
+    # not even looking at that frame saves the making of a frame object.
+    return 2 if type(loop).create_task is asyncio.BaseEventLoop.create_task else 1
+
+
+def _fast_factory(machinery: Machinery, tick: list[float], depth: int) -> Factory:
+    """Make the factory for a loop that had none, with everything in one frame.
+
+    It runs for every task of the program, so it is written for the interpreter:
+    closure cells instead of attributes, no call that is not needed, and no
+    keyword unpacking when there are no keywords.
+    """
+    make = TrackedTask
+    getframe = sys._getframe
+    skip, floor = machinery.skip, machinery.floor
+    current_owner = _current.get
+
+    def tracked(
+        loop: Loop,
+        coro: Coroutine[Any, Any, Any],
+        context: Any = None,
+        eager_start: bool | None = None,
+        **options: Any,
+    ) -> TrackedTask:
+        # Keywords come and go with Python and loop versions; uvloop sends these two, mostly as None.
+        if context is None and not eager_start and not options:
+            task = make(coro, loop=loop)
+        else:
+            task = _make_with_options(loop, coro, context, eager_start, options)
+        frame: Any = getframe(depth)
+        while (module := id(frame.f_globals)) in skip:
+            frame = frame.f_back
+            if frame is None or module in floor:
+                task._site, task._lasti = None, -1
+                break
+        else:
+            task._site = frame.f_code
+            task._lasti = frame.f_lasti
+        task._born = tick[0]
+        task._owner = owner = current_owner()
+        if owner is not None:
+            owner.raw_spawned += 1
+        return task
+
+    return tracked
+
+
+def _make_with_options(
+    loop: Loop,
+    coro: Coroutine[Any, Any, Any],
+    context: Any,
+    eager_start: bool | None,
+    options: dict[str, Any],
+) -> TrackedTask:
+    if context is not None:
+        options["context"] = context
+    if eager_start is not None:
+        options["eager_start"] = eager_start
+    return TrackedTask(coro, loop=loop, **options)
+
+
+def _general_factory(machinery: Machinery, make: Factory) -> Factory:
+    """Make the factory that chains upon another one, or that reads the exact time."""
+
+    def tracked(loop: Loop, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+        task = make(loop, coro, **options)
+        frame = machinery.caller(sys._getframe(1))
+        owner = _current.get()
+        site, lasti = (None, -1) if frame is None else (frame.f_code, frame.f_lasti)
+        set_card(task, (site, lasti, owner, now()))
+        if owner is not None:
+            owner.raw_spawned += 1
+        return task
+
+    return tracked
 
 
 def _maker(previous: Factory | None) -> Factory:
