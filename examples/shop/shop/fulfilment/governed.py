@@ -17,7 +17,15 @@ from backstay import Scope
 from backstay.errors import DeadlineExceeded
 from shop.bus import BusClient, BusError, Delivery
 from shop.business.schema import FULFILMENT
-from shop.fulfilment.warehouse import GROUP, PAID, SHIPPED, WarehouseTrouble, note, request_shipment
+from shop.fulfilment.warehouse import (
+    GROUP,
+    PAID,
+    SHIPPED,
+    WarehouseTrouble,
+    note,
+    read_message,
+    request_shipment,
+)
 from shop.settings import settle_in
 from shop.storage import Store, StoreError
 
@@ -70,8 +78,16 @@ class Consumer:
         deliveries = await self._bus.pull(
             PAID, GROUP, max_messages=BATCH, wait_s=1.0, lease_s=LEASE_S
         )
-        if not deliveries:
-            return 0
+        good, poison = _sort(deliveries)
+        if poison:
+            # Counts as an attempt, and after a few of them the bus puts it with the dead letters.
+            log.error("unreadable messages: %s", ", ".join(each.dedup_id for each in poison))
+            await self._bus.nak(poison, delay_s=RETRY_S)
+        if good:
+            await self._work_on(good)
+        return len(deliveries)
+
+    async def _work_on(self, deliveries: list[Delivery]) -> None:
         async with Scope("batch", kind="consumer", max_tasks=PLACES) as scope:
             tasks = [await scope.go_wait(self._ship, delivery) for delivery in deliveries]
         answers = [task.result() for task in tasks]
@@ -85,23 +101,32 @@ class Consumer:
         await self._bus.ack([delivery for delivery, answer in pairs if answer is not None])
         failed = [delivery for delivery, answer in pairs if answer is None]
         if failed:
-            await self._bus.nak(failed, delay_s=RETRY_S)
-        return len(deliveries)
+            # An unwell warehouse is not the message's fault: it does not bring it nearer to the
+            # dead letters.
+            await self._bus.nak(failed, delay_s=RETRY_S, refund_attempt=True)
 
     async def _ship(self, delivery: Delivery) -> tuple[str, str] | None:
         answer: tuple[str, str] | None = None
         try:
             async with backstay.timeout(PATIENCE_S):
                 answer = await request_shipment(self._session, self._wms, delivery.payload)
-        except (
-            DeadlineExceeded,
-            WarehouseTrouble,
-            aiohttp.ClientError,
-            OSError,
-            ValueError,
-        ) as error:
+        except (DeadlineExceeded, WarehouseTrouble, aiohttp.ClientError, OSError) as error:
             log.info("message %s, attempt %d: %s", delivery.dedup_id, delivery.attempt, error)
         return answer
+
+
+def _sort(deliveries: list[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+    """Tell readable messages from poison, before anything is sent."""
+    good: list[Delivery] = []
+    poison: list[Delivery] = []
+    for delivery in deliveries:
+        try:
+            read_message(delivery.payload)
+        except ValueError:
+            poison.append(delivery)
+        else:
+            good.append(delivery)
+    return good, poison
 
 
 async def main() -> None:

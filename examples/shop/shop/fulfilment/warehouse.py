@@ -35,9 +35,10 @@ def read_message(payload: bytes) -> tuple[str, tuple[Line, ...]]:
         ValueError: it is not such a message; sending it again will not help.
     """
     order_id, _, lines = payload.decode().partition(" ")
-    if not order_id or not lines:
-        raise ValueError(f"not a message about a paid order: {payload[:80]!r}")
-    return order_id, decode_lines(lines)
+    try:
+        return order_id, decode_lines(lines)
+    except TypeError as error:
+        raise ValueError(f"not a message about a paid order: {payload[:80]!r}") from error
 
 
 async def request_shipment(

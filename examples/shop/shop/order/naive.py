@@ -49,12 +49,14 @@ class Orders:
         reply, _ = await self.book.settle(order, key, await stock, await money, announce=False)
         if reply.status == 201:
             # The customer should not have to wait until the gateway has sent the mail.
-            notice = asyncio.create_task(
-                send_notice(self.session, self.gateway, order.id, "paid")
-            )  # leak: no owner
+            notice = asyncio.create_task(self.notify(order.id))  # leak: no owner, deadline or limit
             self.background.add(notice)
             notice.add_done_callback(self.background.discard)
         return reply
+
+    async def notify(self, order_id: str) -> None:
+        """Tell the customer that the order is paid."""
+        await send_notice(self.session, self.gateway, order_id, "paid")
 
     async def read(self, order_id: str) -> Reply:
         """Look an order up."""
