@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from backstay._base import now
 from backstay.tasks._scope import Scope, current_scope
@@ -44,7 +44,8 @@ def info(task: asyncio.Task[Any]) -> TaskInfo:
     Cost: a few microseconds; the line number is worked out here and not at spawn.
     """
     card = card_of(task)
-    code, lasti, owner, born = card or (None, -1, None, None)
+    code, lasti, _, born = card or (None, -1, None, None)
+    owner = owner_of(task)
     stamp: CancelStamp | None = getattr(task, "_backstay_cancel", None)
     coroutine = task.get_coro()
     return TaskInfo(
@@ -72,7 +73,7 @@ def _definition(coroutine: object) -> str:
 def owner_of(task: asyncio.Task[Any]) -> Scope | None:
     """Return the scope that owns `task`, without working out anything else."""
     card = card_of(task)
-    return card[2] if card is not None else None
+    return cast("Scope | None", card[2]) if card is not None else None
 
 
 def owned_by(scope: Scope) -> list[asyncio.Task[Any]]:

@@ -24,9 +24,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import ContextVar, Token, copy_context
+from contextvars import Token, copy_context
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 from backstay import context as ambient
 from backstay._base import DeadlineHit, ScopeEnded, deadline_hit, now, scope_ended
@@ -34,6 +34,7 @@ from backstay.errors import Cancelled, DeadlineExceeded, FullError, ScopeClosed,
 from backstay.tasks._coroutine import as_coroutine
 from backstay.tasks._interrupt import Interrupt
 from backstay.tasks._outcome import Outcome, decide
+from backstay.tasks._owner import current_owner
 from backstay.tasks._places import Places
 from backstay.tasks._scope_record import ScopeOptions, ScopeStatistics, State
 from backstay.tasks._tracked_task import card_of, set_owner, stamp_cancel
@@ -43,15 +44,13 @@ __all__ = ["Scope", "current_scope"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_current: ContextVar[Scope | None] = ContextVar("backstay_scope", default=None)
-
 # Paths are for people; deeper nesting than this is recursion, and shown by its end.
 _PATH_DEPTH = 16
 
 
 def current_scope() -> Scope | None:
     """Return the scope that surrounds the caller, or None."""
-    return _current.get()
+    return cast("Scope | None", current_owner.get())
 
 
 class Scope:
@@ -250,8 +249,8 @@ class Scope:
         self._host = host
         self._loop = asyncio.get_running_loop()
         self._interrupt = Interrupt(host)
-        self._join_parent(_current.get())
-        self._scope_token = _current.set(self)
+        self._join_parent(current_scope())
+        self._scope_token = current_owner.set(self)
         self.opened_at = now()
         self.state = "open"
         self._start_deadline(self.opened_at)
@@ -363,7 +362,7 @@ class Scope:
             )
 
     def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        surrounding = _current.get()
+        surrounding = current_owner.get()
         if surrounding is self:
             task = self._loop.create_task(coroutine)
         else:  # called from elsewhere: the child belongs here, and lives by our deadline
@@ -384,7 +383,7 @@ class Scope:
         return task
 
     def _adopt_context(self) -> None:
-        _current.set(self)
+        current_owner.set(self)
         context = ambient.current().without_deadline()
         if self.deadline is not None and self.deadline_setter is not None:
             context = context.with_deadline(self.deadline, self.deadline_setter)
@@ -518,6 +517,7 @@ class Scope:
             del outcome, error
             self._errors = []
             self._fatal = None
+            self._release()
 
     def _leave(self, outcome: Outcome, error: BaseException | None, *, rearm: bool) -> bool:
         if outcome.raises is None:
@@ -545,6 +545,11 @@ class Scope:
                 self._idle = None
         return struck
 
+    def _release(self) -> None:
+        # Orphans hold their ended owner; it must hold neither the task that ran the
+        # block nor, by the token's memory, the scope around it.
+        del self._host, self._interrupt, self._scope_token
+
     def _end(self) -> None:
         self.state = "ended"
         self.ended_at = now()
@@ -556,7 +561,7 @@ class Scope:
             ambient.leave(self._context_token)
             self._context_token = None
         try:
-            _current.reset(self._scope_token)
+            current_owner.reset(self._scope_token)
         except ValueError:
             pass  # left in another context: the variable there was never ours
         if scope_ended:
@@ -585,9 +590,11 @@ class Scope:
         self._cut_short(Cancelled(why))
         self._end()
         self._interrupt.settle()
+        entered_in = self._host.get_name()
+        self._release()
         if elsewhere:
             raise ScopeMisuse(
-                f"scope {self.name!r} was entered in task {self._host.get_name()!r} and left in another: "
+                f"scope {self.name!r} was entered in task {entered_in!r} and left in another: "
                 f"enter and leave it in one function (a scope around a 'yield' moves with its consumer); "
                 f"its {len(self._children)} live tasks were cancelled"
             ) from error

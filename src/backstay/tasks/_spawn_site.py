@@ -9,45 +9,51 @@ microsecond each since 3.12), and comparing file names would hash strings.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from types import CodeType, FrameType
+from typing import Any
 
 __all__ = ["Machinery", "SpawnSite", "resolve_site"]
 
 # Modules that start tasks on behalf of somebody else. The caller is looked for above them.
-_MACHINERY = (
-    "asyncio.base_events",
-    "asyncio.locks",
-    "asyncio.queues",
-    "asyncio.runners",
-    "asyncio.staggered",
-    "asyncio.streams",
-    "asyncio.subprocess",
-    "asyncio.taskgroups",
-    "asyncio.tasks",
-    "asyncio.threads",
-    "asyncio.timeouts",
-    "asyncio.unix_events",
-    "asyncio.selector_events",
-    "asyncio.futures",
-    "asyncio.events",
-    "anyio._backends._asyncio",
-    "anyio._core._tasks",
-    "anyio.from_thread",
-    "async_timeout",
-    "contextlib",
-    "functools",
-    "uvloop",
-    "backstay.tasks._go",
-    "backstay.tasks._run",
-    "backstay.tasks._scope",
-    "backstay.tasks._tracking",
+_MACHINERY = frozenset(
+    (
+        "asyncio.base_events",
+        "asyncio.locks",
+        "asyncio.queues",
+        "asyncio.runners",
+        "asyncio.staggered",
+        "asyncio.streams",
+        "asyncio.subprocess",
+        "asyncio.taskgroups",
+        "asyncio.tasks",
+        "asyncio.threads",
+        "asyncio.timeouts",
+        "asyncio.unix_events",
+        "asyncio.selector_events",
+        "asyncio.futures",
+        "asyncio.events",
+        "anyio._backends._asyncio",
+        "anyio._core._tasks",
+        "anyio.abc._tasks",
+        "anyio.from_thread",
+        "async_timeout",
+        "contextlib",
+        "functools",
+        "uvloop",
+        "backstay.tasks._go",
+        "backstay.tasks._run",
+        "backstay.tasks._scope",
+        "backstay.tasks._tracking",
+    )
 )
 
 # Where the event loop itself begins. A task started by a bare callback has no
 # calling line; walking on would blame the line that runs the whole program.
-_LOOP_FLOOR = ("asyncio.events", "asyncio.runners", "uvloop")
+_LOOP_FLOOR = frozenset(("asyncio.events", "asyncio.runners", "uvloop"))
+
+# Programs that run generated code make namespaces without end; the memory of them is bounded.
+_MOST_MODULES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,41 +70,41 @@ class SpawnSite:
 
 
 class Machinery:
-    """The modules to look past, by the identity of their globals.
+    """Tells machinery from user code, by the identity of a frame's globals.
 
-    Modules load at any time, so the set is refreshed now and then; a module's
-    globals live as long as the process, so an id in the set never goes stale.
+    Each module is judged by its name once, when it is first met, so modules may
+    load at any time. Identities of namespaces that are gone may be used again;
+    then, at worst, one task's site is a frame too high or too low.
     """
 
-    __slots__ = ("_modules_seen", "floor", "skip")
+    __slots__ = ("floor", "skip", "user")
 
     def __init__(self) -> None:
-        """Take the modules that are loaded now."""
-        self.skip: set[int] = set()
-        self.floor: set[int] = set()
-        self._modules_seen = 0
-        self.refresh()
+        """Know nothing yet."""
+        self.user: set[int] = set()  # ids of the globals of code that starts tasks for itself
+        self.skip: set[int] = set()  # … of code that starts them for somebody else
+        self.floor: set[int] = set()  # the part of `skip` where the event loop itself begins
 
-    def refresh(self) -> None:
-        """Look for machinery that was imported since the last time; cheap when nothing was."""
-        if len(sys.modules) == self._modules_seen:
-            return
-        self._modules_seen = len(sys.modules)
-        for name in _MACHINERY:
-            module = sys.modules.get(name)
-            if module is not None:
-                self.skip.add(id(module.__dict__))
-                if name in _LOOP_FLOOR:
-                    self.floor.add(id(module.__dict__))
+    def learn(self, namespace: dict[str, Any]) -> bool:
+        """Judge a module met for the first time; return whether it is user code."""
+        name = namespace.get("__name__")
+        if name not in _MACHINERY:
+            if len(self.user) > _MOST_MODULES:
+                self.user.clear()
+            self.user.add(id(namespace))
+            return True
+        self.skip.add(id(namespace))
+        if name in _LOOP_FLOOR:
+            self.floor.add(id(namespace))
+        return False
 
     def caller(self, frame: FrameType | None) -> FrameType | None:
-        """Return the nearest frame at or above `frame` that is nobody's machinery, or None."""
-        skip = self.skip
+        """Return the nearest frame at or above `frame` that is user code, or None."""
         while frame is not None:
-            scope = id(frame.f_globals)
-            if scope not in skip:
+            module = id(frame.f_globals)
+            if module in self.user or (module not in self.skip and self.learn(frame.f_globals)):
                 return frame
-            if scope in self.floor:
+            if module in self.floor:
                 return None
             frame = frame.f_back
         return None

@@ -12,17 +12,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from backstay._base import now
-
-if TYPE_CHECKING:
-    from backstay.tasks._scope import Scope
+from backstay.tasks._owner import Owner
 
 __all__ = ["CancelStamp", "Card", "TrackedTask", "card_of", "set_card", "set_owner", "stamp_cancel"]
 
-Card = tuple["CodeType | None", int, "Scope | None", float]
+Card = tuple[CodeType | None, int, Owner | None, float]
 """Spawning code, instruction offset in it, owner, birth (seconds on `now()`'s clock)."""
 
 CancelStamp = tuple[str, float]
@@ -37,7 +35,7 @@ class TrackedTask(asyncio.Task[Any]):
 
     _site: CodeType | None  # code object that spawned us; resolved to a line only on demand
     _lasti: int  # offset of the spawning instruction in `_site`
-    _owner: Scope | None
+    _owner: Owner | None
     _born: float  # seconds on now()'s clock, coarse to one tick
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -70,7 +68,7 @@ def set_card(task: asyncio.Task[Any], card: Card) -> None:
         _foreign[task] = card
 
 
-def set_owner(task: asyncio.Task[Any], owner: Scope) -> None:
+def set_owner(task: asyncio.Task[Any], owner: Owner) -> None:
     """Hand a task to another owner; the rest of its card stays."""
     site, lasti, _, born = card_of(task) or (None, -1, None, now())
     set_card(task, (site, lasti, owner, born))

@@ -17,7 +17,7 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from backstay._base import now
-from backstay.tasks._scope import _current  # pyright: ignore[reportPrivateUsage]
+from backstay.tasks._owner import current_owner
 from backstay.tasks._spawn_site import Machinery
 from backstay.tasks._tracked_task import TrackedTask, set_card
 
@@ -65,7 +65,6 @@ class Tracking:
 
     def _on_tick(self, loop: Loop) -> None:
         self.tick[0] = now()
-        self.machinery.refresh()
         self._schedule(loop)
 
     def detach(self, loop: Loop) -> None:
@@ -92,8 +91,9 @@ def _fast_factory(machinery: Machinery, tick: list[float], depth: int) -> Factor
     """
     make = TrackedTask
     getframe = sys._getframe
-    skip, floor = machinery.skip, machinery.floor
-    current_owner = _current.get
+    user, skip, floor = machinery.user, machinery.skip, machinery.floor
+    learn = machinery.learn
+    owner_now = current_owner.get
 
     def tracked(
         loop: Loop,
@@ -108,7 +108,9 @@ def _fast_factory(machinery: Machinery, tick: list[float], depth: int) -> Factor
         else:
             task = _make_with_options(loop, coro, context, eager_start, options)
         frame: Any = getframe(depth)
-        while (module := id(frame.f_globals)) in skip:
+        while (module := id(frame.f_globals)) not in user:
+            if module not in skip and learn(frame.f_globals):
+                continue  # met for the first time, and user code: look at it again
             frame = frame.f_back
             if frame is None or module in floor:
                 task._site, task._lasti = None, -1
@@ -117,7 +119,7 @@ def _fast_factory(machinery: Machinery, tick: list[float], depth: int) -> Factor
             task._site = frame.f_code
             task._lasti = frame.f_lasti
         task._born = tick[0]
-        task._owner = owner = current_owner()
+        task._owner = owner = owner_now()
         if owner is not None:
             owner.raw_spawned += 1
         return task
@@ -145,7 +147,7 @@ def _general_factory(machinery: Machinery, make: Factory) -> Factory:
     def tracked(loop: Loop, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
         task = make(loop, coro, **options)
         frame = machinery.caller(sys._getframe(1))
-        owner = _current.get()
+        owner = current_owner.get()
         site, lasti = (None, -1) if frame is None else (frame.f_code, frame.f_lasti)
         set_card(task, (site, lasti, owner, now()))
         if owner is not None:
@@ -161,13 +163,14 @@ def _maker(previous: Factory | None) -> Factory:
             "Factory", lambda loop, coro, **options: TrackedTask(coro, loop=loop, **options)
         )
     if previous is getattr(asyncio, "eager_task_factory", None):
-        return cast(
-            "Factory",
-            lambda loop, coro, **options: TrackedTask(
-                coro, loop=loop, **{"eager_start": True, **options}
-            ),
-        )
+        return cast("Factory", _eager_task)
     return previous
+
+
+def _eager_task(loop: Loop, coro: Coroutine[Any, Any, Any], **options: Any) -> TrackedTask:
+    if options.get("eager_start") is None:  # uvloop hands None through where nothing was asked
+        options["eager_start"] = True
+    return TrackedTask(coro, loop=loop, **options)
 
 
 def install(loop: Loop | None = None, *, exact: bool = False) -> None:
