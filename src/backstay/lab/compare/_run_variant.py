@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from backstay._base import now
-from backstay.lab.compare._faulting import Faulting, FaultNotSet
+from backstay.errors import BackstayError, TargetGone, UsageError
+from backstay.lab.compare._faulting import Faulting
 from backstay.lab.compare._observer import Observer, Tick
 from backstay.lab.compare._records import VariantRun
 from backstay.lab.compare._root_cause import merge_findings
@@ -114,9 +115,13 @@ async def run_variant(setting: Setting, variant: Variant, *, attempt: int = 1) -
             sampler = Sampler(system)
             await _measure(setting, variant, system, sampler, running)
             await system.stop(None if must_end_well else _SHORT_GRACE_S)
-    except (SystemFailed, FaultNotSet) as error:
-        failures.append(str(error))
-        fell = isinstance(error, SystemFailed) and running.load_began is not None
+    except BackstayError as error:
+        failures, fell = _why_broken_off([error], running)
+    except ExceptionGroup as group:
+        ours, foreign = group.split(BackstayError)
+        if foreign is not None or ours is None:
+            raise
+        failures, fell = _why_broken_off(_leaves(ours), running)
     began = running.load_began if running.load_began is not None else now()
     return VariantRun(
         name=variant.name,
@@ -133,6 +138,22 @@ async def run_variant(setting: Setting, variant: Variant, *, attempt: int = 1) -
         fell=fell,
         attempt=attempt,
     )
+
+
+def _why_broken_off(errors: Sequence[BackstayError], running: _Running) -> tuple[list[str], bool]:
+    """Return the reasons, and whether a process fell under the load; let a person's slip through."""
+    for error in errors:
+        if isinstance(error, UsageError) and not isinstance(error, TargetGone):
+            raise error
+    fell = any(isinstance(error, SystemFailed) for error in errors)
+    return [str(error) for error in errors], fell and running.load_began is not None
+
+
+def _leaves(group: ExceptionGroup[BackstayError]) -> list[BackstayError]:
+    found: list[BackstayError] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, ExceptionGroup) else [error]
+    return found
 
 
 async def _measure(
@@ -152,12 +173,12 @@ async def _measure(
         scope.go(_break_things, began, faulting, running)
         scope.go(_ask_for_leaks, began, scenario, system, running)
 
+        def on_start(at: float) -> None:
+            running.load_began = at
+            began.set()
+
         def on_second(second: SecondRecord) -> None:
             running.seconds.append(second)
-            if running.load_began is None:
-                # The generator's first word comes when its first second is over.
-                running.load_began = now() - (second.second + 1)
-                began.set()
             latest = sampler.latest
             setting.observer.tick(
                 Tick(
@@ -170,7 +191,9 @@ async def _measure(
                 )
             )
 
-        running.load = await run_load(options, workload_spec(scenario), progress=on_second)
+        running.load = await run_load(
+            options, workload_spec(scenario), progress=on_second, on_start=on_start
+        )
         exits = system.unexpected_exits()
         if exits:
             raise SystemFailed("\n".join(exits))

@@ -6,6 +6,7 @@ neither a pass nor a failure is ever claimed from bad evidence.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -161,15 +162,17 @@ def _memory(thresholds: Thresholds, candidate: VariantResult) -> Check:
 
 def _unaffected(thresholds: Thresholds, candidate: VariantResult) -> Check:
     rate, limit = candidate.unaffected_success_rate, thresholds.unaffected_success_min
-    seen = f"{candidate.name}: {rate:.3%} of {candidate.unaffected_requests:,} requests outside the fault"
+    # Cut and not rounded: 99.9996 % must not read as 100 %.
+    percent = math.floor(rate * 1e5) / 1e3
+    seen = f"{candidate.name}: {percent:g} % of {candidate.unaffected_requests:,} requests outside the fault"
     if candidate.unaffected_requests < _MIN_UNAFFECTED:
         return Check(
             "unaffected",
             "unknown",
-            f"{seen} succeeded: fewer than {_MIN_UNAFFECTED:,} requests cannot show {limit:.1%}",
+            f"{seen} succeeded: fewer than {_MIN_UNAFFECTED:,} requests cannot show {limit * 100:g} %",
         )
     return Check(
-        "unaffected", _met(rate >= limit), f"{seen} succeeded, at least {limit:.1%} was asked"
+        "unaffected", _met(rate >= limit), f"{seen} succeeded, at least {limit * 100:g} % was asked"
     )
 
 
