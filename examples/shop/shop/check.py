@@ -61,6 +61,11 @@ def check(data: Path, bank: Mapping[str, Any] | None, wms: Mapping[str, Any] | N
         keyless = db.execute(
             "SELECT id FROM orders WHERE id NOT IN (SELECT order_id FROM idempotency)"
         ).fetchall()
+        stuck = db.execute(
+            "SELECT id FROM orders WHERE state = 'PAID' "
+            "AND id NOT IN (SELECT order_id FROM outbox WHERE topic = 'paid')"
+        ).fetchall()
+    broken += [f"order {row[0]} is PAID, but nobody is told to ship it" for row in stuck]
     broken += [f"order of {customer} under two keys, one is {key}" for customer, key in twice]
     broken += [f"order {row[0]} has no idempotency key" for row in keyless]
     broken += _goods(

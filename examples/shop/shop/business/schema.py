@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from shop.business.pricing import PRICES
 
+# AUTOINCREMENT: without it SQLite gives the number of a deleted last row to the next one, and
+# whoever still holds the number (a notification that arrives after its order was cancelled) would
+# delete a stranger's row.
 ORDER = """
 CREATE TABLE IF NOT EXISTS orders (
     id         TEXT PRIMARY KEY,
@@ -28,7 +31,7 @@ CREATE TABLE IF NOT EXISTS idempotency (
     PRIMARY KEY (customer, key)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (
-    n        INTEGER PRIMARY KEY,
+    n        INTEGER PRIMARY KEY AUTOINCREMENT,
     topic    TEXT NOT NULL,
     order_id TEXT NOT NULL,
     payload  TEXT NOT NULL,

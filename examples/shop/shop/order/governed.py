@@ -22,12 +22,11 @@ from shop.bus import BusClient
 from shop.business.orders import Wish
 from shop.business.outcome import Money, Stock
 from shop.business.schema import ORDER
-from shop.order import notifier, web
+from shop.order import notifier, resolver, web
 from shop.order.book import Book, Letter, Order, Reply
 from shop.order.notifier import Notifier
 from shop.order.peers import Inventory, Payment
 from shop.order.relay import Relay, repeat
-from shop.order.resolver import Resolver
 from shop.rpc import RpcError
 from shop.settings import settle_in
 from shop.storage import Store
@@ -107,13 +106,13 @@ class Orders:
             # Left after the loops and before the flush: what the last request announced is sent and noted.
             await stack.enter_async_context(notices)
             relay = Relay(self.book, self.inventory, bus, ROUND_S)
-            resolver = Resolver(self.book, self.inventory, self.payment)
+            open_orders = resolver.Resolver(self.book, self.inventory, self.payment)
             loops = await stack.enter_async_context(Scope("loops", kind="app", on_exit="cancel"))
             loops.go(repeat, relay.ship, 0.1)
             loops.go(repeat, relay.give_back, 0.5)
             loops.go(repeat, relay.learn, 0.1)
-            loops.go(repeat, resolver.round, 0.2)
-            loops.go(repeat, self.notifier.retry, 0.25)
+            loops.go(repeat, open_orders.round, 0.25, resolver.PLACES)
+            loops.go(repeat, self.notifier.retry, 0.25, notifier.RETRY_BATCH)
             yield
 
 

@@ -62,7 +62,7 @@ class Notifier:
         """Forget what arrived and try again what is due: one round for `relay.repeat`.
 
         Returns:
-            How many attempts were made.
+            How many arrived: only then it pays to go on at once.
         """
         await self.flush()
         letters = await self._book.letters("notify", RETRY_BATCH)
@@ -74,7 +74,7 @@ class Notifier:
         if failed:
             await self._book.failed(failed, RETRY_CEILING_S)
         await self.flush()
-        return len(letters)
+        return len(letters) - len(failed)
 
     async def flush(self) -> None:
         """Remove the rows of what arrived, many in one transaction."""

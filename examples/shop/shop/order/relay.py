@@ -100,24 +100,22 @@ class Relay:
         return len(deliveries)
 
 
-async def repeat(work: Round, pause_s: float) -> None:
+async def repeat(work: Round, pause_s: float, full: int = BATCH) -> None:
     """Run rounds until cancelled; after a full round the next follows at once.
 
     Args:
         work: one round.
         pause_s: seconds between rounds; also what makes batches out of single orders.
+        full: items that make a round full: more are probably waiting.
     """
     while True:
         try:
             handled = await work()
         except Exception:
             # The border of this loop: whatever the round met, the next one tries again.
-            log.warning(
-                "a round of %s failed, next try in 1 s",
-                getattr(work, "__qualname__", work),
-                exc_info=True,
-            )
+            name = getattr(work, "__qualname__", repr(work))
+            log.warning("a round of %s failed, next try in 1 s", name, exc_info=True)
             handled = 0
             await asyncio.sleep(1.0)
-        if handled < BATCH:
+        if handled < full:
             await asyncio.sleep(pause_s)

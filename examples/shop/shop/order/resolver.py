@@ -43,15 +43,15 @@ class Resolver:
         """Take the orders that are due and move each one on, or postpone it.
 
         Returns:
-            How many orders were looked at.
+            How many were moved on: while payment refuses or is silent, it does not pay to go on
+            at once, however many orders wait.
         """
         orders = await self._book.due(PLACES)
         async with backstay.Scope("resolve", max_tasks=PLACES, timeout=3 * PATIENCE_S) as scope:
-            for order in orders:
-                scope.go(self._resolve, order)
-        return len(orders)
+            tasks = [scope.go(self._resolve, order) for order in orders]
+        return sum(task.result() for task in tasks)
 
-    async def _resolve(self, order: Order) -> None:
+    async def _resolve(self, order: Order) -> bool:
         try:
             finished = await (
                 self._refund(order) if order.state is State.REFUNDING else self._pay(order)
@@ -61,6 +61,7 @@ class Resolver:
             finished = False
         if not finished:
             await self._book.postpone(order, min(PAUSE_CEILING_S, 0.5 * 2.0**order.attempts))
+        return finished
 
     async def _refund(self, order: Order) -> bool:
         return await self._payment.refund(order, PATIENCE_S) and await self._book.move(
