@@ -75,10 +75,14 @@ class Chart:
 def draw(chart: Chart) -> str:
     """Return the chart as one `<svg>` element without style of its own."""
     parts = [
-        f'<svg class="chart" data-chart="{chart.key}" viewBox="0 0 {chart.width:g} {chart.height:g}" '
-        f'role="img" aria-label="{escape(_describe(chart))}" xmlns="http://www.w3.org/2000/svg">',
-        f'<text class="title" x="2" y="{_TITLE_Y}">{escape(chart.title)}'
-        f'<tspan class="unit" dx="8">{escape(chart.unit)}</tspan></text>',
+        (
+            f'<svg class="chart" data-chart="{chart.key}" viewBox="0 0 {chart.width:g} {chart.height:g}" '
+            f'role="img" aria-label="{escape(_describe(chart))}" xmlns="http://www.w3.org/2000/svg">'
+        ),
+        (
+            f'<text class="title" x="2" y="{_TITLE_Y}">{escape(chart.title)}'
+            f'<tspan class="unit" dx="8">{escape(chart.unit)}</tspan></text>'
+        ),
         *_spans(chart),
         *_axes(chart),
     ]

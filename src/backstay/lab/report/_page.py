@@ -83,7 +83,10 @@ def _cards(comparison: Comparison) -> str:
         return ""
 
     def card(what: str, big: str, how: str) -> str:
-        return f'<div class="card"><div class="what">{what}</div><div class="big">{big}</div><div class="how">{how}</div></div>'
+        return (
+            f'<div class="card"><div class="what">{what}</div>'
+            f'<div class="big">{big}</div><div class="how">{how}</div></div>'
+        )
 
     def change(before: str, after: str) -> str:
         return f'<span class="a-ink">{before}</span> → <span class="b-ink">{after}</span>'
@@ -217,9 +220,11 @@ def _fairness(comparison: Comparison) -> str:
         ("Fault", "; ".join(_fault_words(comparison)) or "none"),
         (
             "Latency",
-            "from the moment a request was due, not from when it could be sent, so that a stalled "
-            f"service cannot hide its queue; a user gives up after {scenario.load.client_timeout_s:g} s "
-            "and that wait counts; failed requests count as well",
+            (
+                "from the moment a request was due, not from when it could be sent, so that a stalled "
+                f"service cannot hide its queue; a user gives up after {scenario.load.client_timeout_s:g} s "
+                "and that wait counts; failed requests count as well"
+            ),
         ),
         (
             "Judged",
@@ -231,15 +236,19 @@ def _fairness(comparison: Comparison) -> str:
         ),
         (
             "Tracking",
-            "switched on in all variants alike, since tasks are counted by it: what differs is the "
-            "code of the services, not the way they are watched",
+            (
+                "switched on in all variants alike, since tasks are counted by it: what differs is the "
+                "code of the services, not the way they are watched"
+            ),
         ),
         ("Generator", _generator(comparison)),
         (
             "Machine",
-            f"{escape(machine.cpu)}, {machine.cores} cores, {machine.memory_mb:,} MB; "
-            f"{escape(machine.system)}; {escape(machine.python)}; load average "
-            f"{machine.load_average:g} at the start",
+            (
+                f"{escape(machine.cpu)}, {machine.cores} cores, {machine.memory_mb:,} MB; "
+                f"{escape(machine.system)}; {escape(machine.python)}; load average "
+                f"{machine.load_average:g} at the start"
+            ),
         ),
         ("When", f"{started}, {comparison.took_s:.0f} s in all"),
         *(("Note", escape(note)) for note in comparison.notes),

@@ -46,12 +46,16 @@ def picture(comparison: Comparison) -> str:
     )
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
-            f'width="{width:g}" height="{height:g}" role="img" aria-label="{escape(headline)}">',
-            f"<style>{PALETTE_CSS}{CHART_CSS}"
-            ".headline{font:650 21px system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif;fill:var(--ink)}"
-            ".note{font:13.5px system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif;fill:var(--soft)}"
-            ".ground{fill:var(--card);stroke:var(--rule)}</style>",
+            (
+                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
+                f'width="{width:g}" height="{height:g}" role="img" aria-label="{escape(headline)}">'
+            ),
+            (
+                f"<style>{PALETTE_CSS}{CHART_CSS}"
+                ".headline{font:650 21px system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif;fill:var(--ink)}"
+                ".note{font:13.5px system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif;fill:var(--soft)}"
+                ".ground{fill:var(--card);stroke:var(--rule)}</style>"
+            ),
             f'<rect class="ground" x=".5" y=".5" width="{width - 1:g}" height="{height - 1:g}" rx="12"/>',
             f'<text class="headline" x="{_MARGIN + 2:g}" y="38">{escape(headline)}</text>',
             f'<text class="note" text-anchor="end" x="{width - _MARGIN:g}" y="38">{escape(note)}</text>',

@@ -86,7 +86,8 @@ dt{color:var(--soft)}
 dd{margin:0;overflow-wrap:anywhere}
 .foot{color:var(--faint);font-size:13px;margin-top:40px}
 a{color:var(--b)}
-button{font:inherit;color:var(--b);background:none;border:1px solid var(--rule);border-radius:8px;padding:6px 14px;cursor:pointer}
+button{font:inherit;color:var(--b);background:none;border:1px solid var(--rule);border-radius:8px;
+padding:6px 14px;cursor:pointer}
 button:hover{border-color:var(--b)}
 @media(max-width:860px){.charts{grid-template-columns:1fr}.cards{grid-template-columns:1fr 1fr}main{padding:24px 16px 48px}
 dl{grid-template-columns:1fr}dt{margin-top:6px}}
