@@ -26,6 +26,7 @@ from shop.fulfilment.warehouse import (
     read_message,
     request_shipment,
 )
+from shop.readiness import readiness_door
 from shop.settings import settle_in
 from shop.storage import Store, StoreError
 
@@ -140,7 +141,8 @@ async def main() -> None:
     ):
         bus = BusClient(settings.bus)
         try:
-            await Consumer(store, bus, session, settings.wms).run()
+            async with readiness_door(settings.listen):
+                await Consumer(store, bus, session, settings.wms).run()
         finally:
             await bus.close()
 

@@ -11,6 +11,7 @@ import uvloop
 from shop.bus import BusClient, Delivery
 from shop.business.schema import FULFILMENT
 from shop.fulfilment.warehouse import GROUP, PAID, SHIPPED, note, request_shipment
+from shop.readiness import readiness_door
 from shop.settings import settle_in
 from shop.storage import Store
 
@@ -40,6 +41,7 @@ async def main() -> None:
         aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None)
         ) as session,
+        readiness_door(settings.listen),
     ):
         bus = BusClient(settings.bus)
         background: set[asyncio.Task[None]] = set()
