@@ -47,7 +47,7 @@ class KneePlan:
     Attributes:
         start_rate: first rate to try, requests per second.
         max_rate: highest rate to try; when it is sustained the knee is censored ("at least").
-        min_rate: below this the search gives up.
+        min_rate: lowest rate to try; when it fails there is no knee.
         step_s: judged seconds per step.
         warmup_s: seconds offered before them.
         max_steps: steps at most.
@@ -231,8 +231,7 @@ class KneeRule:
                 return None
             return min(self._sustained * (4.0 if self._far else 2.0), plan.max_rate)
         if not self._sustained:
-            below = self._failed / 2
-            return below if below >= plan.min_rate else None
+            return None if self._failed <= plan.min_rate else max(self._failed / 2, plan.min_rate)
         if self._failed <= self._sustained * (1 + plan.precision):
             return None
         return sqrt(self._sustained * self._failed)

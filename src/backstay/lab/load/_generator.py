@@ -30,6 +30,9 @@ __all__ = ["generate"]
 _LEAD_S = 0.05
 """From the end of preparations to the first instant, so that the first request is not late."""
 
+_SAME_INSTANT_S = 1e-6
+"""What is due within this is due now; sums of floats miss each other by less, timers by more."""
+
 _GONE_AFTER = 20
 """A run whose first so many requests are all refused is ended: the service is not there."""
 
@@ -163,10 +166,10 @@ class _Run:
         starts, begun_now = self._starts, now()
         while self._next < len(starts):
             intended_at = self.started_at + starts[self._next]
-            if intended_at > begun_now:
+            if intended_at > begun_now + _SAME_INSTANT_S:
                 self._set_timer("dispatch", starts[self._next], self._dispatch)
                 return
-            self._begin(self._next, intended_at, begun_now - intended_at)
+            self._begin(self._next, intended_at, max(begun_now - intended_at, 0.0))
             self._next += 1
             begun_now = now()
         self._finish_when_idle()
@@ -198,7 +201,8 @@ class _Run:
 
     def _expire(self) -> None:
         """Give up what ran out of patience; the deque is ordered, so only its head can be due."""
-        outstanding, due = self._outstanding, now() - self._timeout_s
+        outstanding = self._outstanding
+        due = now() - self._timeout_s + _SAME_INSTANT_S
         while outstanding:
             exchange = outstanding[0]
             if not exchange.done and exchange.intended_at > due:

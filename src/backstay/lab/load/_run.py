@@ -8,7 +8,7 @@ import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -78,7 +78,7 @@ async def run_load(
 
 
 @asynccontextmanager
-async def _worker() -> AsyncIterator[Process]:
+async def _worker() -> AsyncGenerator[Process, None]:
     """Start the worker in a session of its own, so that Ctrl-C reaches it through us alone.
 
     The end of the block is the end of the process, by SIGKILL if it still runs: a

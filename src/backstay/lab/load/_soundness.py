@@ -83,7 +83,7 @@ def success_verdict(
     PASS when a service just below the minimum would show so few failures in fewer
     than 1 - confidence of all runs; FAIL when a service exactly at the minimum
     would show so many that rarely; INCONCLUSIVE in between: ask for more requests.
-    The bounds are exact (Clopper and Pearson), so 29,957 requests without a failure
+    The bounds are exact (Clopper and Pearson), so 29,956 requests without a failure
     are what it takes to claim 99.99 %.
 
     Args:

@@ -60,7 +60,7 @@ def _group_row(name: str, group: GroupSummary) -> str:
 
 
 def _row(name: str, cells: tuple[str, ...]) -> str:
-    return (f"{name:<11.11}" + "".join(f"{cell:>10}" for cell in cells)).rstrip()
+    return (f"{name:<13.13}" + "".join(f"{cell:>9}" for cell in cells)).rstrip()
 
 
 def _floor_percent(group: GroupSummary) -> str:

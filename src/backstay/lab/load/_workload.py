@@ -108,7 +108,12 @@ class WorkloadSpec:
                 f"cannot load workload {self.target!r} ({error}); "
                 f"expected a class in an importable module: check the name and pythonpath"
             ) from error
-        return cast(Workload, factory(seed, self.options))
+        try:
+            return cast(Workload, factory(seed, self.options))
+        except Exception as error:
+            raise UsageError(
+                f"workload {self.target!r} refused its options: {type(error).__name__}: {error}"
+            ) from error
 
 
 class UrlWorkload:
