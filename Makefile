@@ -1,0 +1,48 @@
+# The verbs of this repository; each does all the set-up it needs.
+.PHONY: help setup demo test check format docs bench services clean lock surface protos
+.DEFAULT_GOAL := help
+
+PY := .venv/bin/python
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup:  ## prepare .venv with everything for development
+	@scripts/setup dev
+
+demo:  ## the main job: a shop dying of leaked tasks, the same shop living, and the line that leaks
+	@scripts/setup demo
+	@$(PY) -m backstay lab compare leaky-checkout --out out
+
+test: setup  ## the whole test suite on this Python
+	@$(PY) -m pytest
+
+check: setup  ## lint, formatting, layers, types, docstrings, API surface
+	@scripts/check
+
+format: setup  ## let the formatter have its way
+	@.venv/bin/ruff check --fix-only --quiet .
+	@.venv/bin/ruff format --quiet .
+
+docs: setup  ## links, reachability and every runnable snippet of the documentation
+	@$(PY) -m pytest -q tests/contracts/test_docs.py
+
+bench: setup  ## every promise in benchmarks/, gated by its budget
+	@$(PY) -m benchmarks
+
+services:  ## optional tiers on real servers; none is needed yet
+	@echo "no tier needs a server yet: the demo and all tests run on embedded parts"
+
+lock: setup  ## regenerate the locks after editing requirements/*.in
+	@scripts/lock
+
+surface: setup  ## regenerate api-surface.txt after a deliberate change of the public API
+	@$(PY) scripts/api_surface.py --write
+
+protos: setup  ## regenerate the gRPC code of the shop
+	@scripts/regenerate-protos
+
+clean:  ## remove what set-up, demo and tests have made
+	@rm -rf .venv .venv-* out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -name '*.egg-info' -type d -prune -exec rm -rf {} +
