@@ -1,6 +1,12 @@
 """Compare variants of one system: the same load, the same fault, one verdict."""
 
-from backstay.lab.compare._compare import CompareOptions, compare, conclude, write_result
+from backstay.lab.compare._compare import (
+    CompareOptions,
+    compare,
+    conclude,
+    knee_of,
+    write_result,
+)
 from backstay.lab.compare._growth import growth_pct_per_min, theil_sen
 from backstay.lab.compare._observer import Observer, Silent, Tick
 from backstay.lab.compare._records import (
@@ -34,6 +40,7 @@ __all__ = [
     "conclude",
     "growth_pct_per_min",
     "judge",
+    "knee_of",
     "memory_window",
     "merge_findings",
     "ratio",

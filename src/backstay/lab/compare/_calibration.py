@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backstay.lab.calibrate import Knee, KneePlan, StepResult, find_knee
+from backstay.lab.calibrate import Knee, KneeGoal, KneePlan, StepResult, find_knee
 from backstay.lab.compare._run_variant import Setting, load_options, workload_spec
 from backstay.lab.scenario import Variant
 from backstay.lab.system import System
@@ -38,13 +38,16 @@ def offered_rate(wanted: float, knee: Knee | None) -> tuple[float, str]:
     )
 
 
-async def calibrate(setting: Setting, variant: Variant, budget_s: float) -> Knee:
+async def calibrate(
+    setting: Setting, variant: Variant, plan: KneePlan, goal: KneeGoal | None = None
+) -> Knee:
     """Find out what a healthy variant sustains here.
 
     Args:
         setting: the experiment; its rate is what is hoped for.
         variant: the one to start.
-        budget_s: seconds for the search, starting and stopping not counted.
+        plan: where to search, and for how long; starting and stopping comes on top.
+        goal: what a rate must meet to count as sustained.
 
     Raises:
         SystemFailed: it does not start.
@@ -72,8 +75,9 @@ async def calibrate(setting: Setting, variant: Variant, budget_s: float) -> Knee
             scenario, system.ports[scenario.load.target], rate=setting.rate, seed=setting.seed
         )
         observer.phase(None, "calibrating: what does this machine sustain?")
-        plan = KneePlan.quick(setting.rate, share=KNEE_SHARE, budget_s=budget_s)
-        knee = await find_knee(options, workload_spec(scenario), plan=plan, progress=on_step)
+        knee = await find_knee(
+            options, workload_spec(scenario), plan=plan, goal=goal, progress=on_step
+        )
         # How it ends proves nothing, so nobody waits for it.
         await system.stop(grace_s=1.0)
     return knee

@@ -9,18 +9,18 @@ from pathlib import Path
 
 from backstay._base import now, wall
 from backstay.errors import UsageError
-from backstay.lab.calibrate import Knee
-from backstay.lab.compare._calibration import calibrate, offered_rate
+from backstay.lab.calibrate import Knee, KneeGoal, KneePlan
+from backstay.lab.compare._calibration import KNEE_SHARE, calibrate, offered_rate
 from backstay.lab.compare._machine import describe_machine
 from backstay.lab.compare._observer import Observer, Silent
 from backstay.lab.compare._records import Comparison, RootCause, VariantRun
-from backstay.lab.compare._run_variant import Setting, run_variant
+from backstay.lab.compare._run_variant import Setting, load_options, run_variant
 from backstay.lab.compare._summary import summarise
 from backstay.lab.compare._verdict import judge, verdict_of
 from backstay.lab.scenario import Scenario, Variant
 from backstay.lab.system import SystemFailed, Wardship
 
-__all__ = ["CompareOptions", "compare", "conclude", "write_result"]
+__all__ = ["CompareOptions", "compare", "conclude", "knee_of", "write_result"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,23 +69,9 @@ async def compare(
     """
     options = options or CompareOptions()
     variants = _chosen(scenario, options.variants)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot make the output folder {options.out}: {error.strerror}; choose another with --out"
-        ) from error
     began, started_at, machine = now(), wall(), describe_machine()
     with Wardship() as wardship:
-        setting = Setting(
-            scenario=scenario,
-            rate=scenario.load.rate,
-            seed=scenario.load.seed,
-            out=options.out,
-            cwd=Path.cwd(),
-            wardship=wardship,
-            observer=observer or Silent(),
-        )
+        setting = _setting(scenario, options.out, wardship, observer)
         course = await _run_all(setting, variants, options)
     comparison = conclude(scenario, course.runs, variants)
     return replace(
@@ -99,6 +85,60 @@ async def compare(
     )
 
 
+async def knee_of(
+    scenario: Scenario,
+    variant: str,
+    *,
+    out: Path,
+    plan: KneePlan | None = None,
+    goal: KneeGoal | None = None,
+    observer: Observer | None = None,
+) -> Knee:
+    """Start one variant, healthy, and find the highest rate it sustains.
+
+    Args:
+        scenario: what to run; its faults are left out.
+        variant: which way.
+        out: logs go to a folder in here.
+        plan: where to search and for how long; a thorough search when None.
+        goal: what a rate must meet to count as sustained.
+        observer: told how it goes.
+
+    Raises:
+        UsageError: there is no such variant, or `out` cannot be made.
+        SystemFailed: it does not start.
+
+    Cancelled:
+        No process is left behind.
+    """
+    chosen = _chosen(scenario, (variant,))[0]
+    with Wardship() as wardship:
+        setting = _setting(scenario, out, wardship, observer)
+        return await calibrate(setting, chosen, plan or KneePlan(), goal)
+
+
+def _setting(
+    scenario: Scenario, out: Path, wardship: Wardship, observer: Observer | None
+) -> Setting:
+    """Check what can be checked before anything is started, and make the output folder."""
+    load_options(scenario, 1, rate=scenario.load.rate, seed=scenario.load.seed)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot make the output folder {out}: {error.strerror}; choose another with --out"
+        ) from error
+    return Setting(
+        scenario=scenario,
+        rate=scenario.load.rate,
+        seed=scenario.load.seed,
+        out=out,
+        cwd=Path.cwd(),
+        wardship=wardship,
+        observer=observer or Silent(),
+    )
+
+
 async def _run_all(
     setting: Setting, variants: Sequence[Variant], options: CompareOptions
 ) -> _Course:
@@ -108,7 +148,10 @@ async def _run_all(
     knee: Knee | None = None
     if options.calibrate:
         try:
-            knee = await calibrate(setting, variants[-1], options.calibrate_budget_s)
+            plan = KneePlan.quick(
+                setting.rate, share=KNEE_SHARE, budget_s=options.calibrate_budget_s
+            )
+            knee = await calibrate(setting, variants[-1], plan)
         except SystemFailed as error:
             # The same variant would fail again: say why now, and spare the minutes.
             course.runs.append(_not_started(variants[-1], error))

@@ -132,6 +132,42 @@ class Scenario:
             for process in self.processes
         )
 
+    def asked_for(
+        self,
+        *,
+        rate: float | None = None,
+        seed: int | None = None,
+        duration_s: float | None = None,
+    ) -> Scenario:
+        """Return the scenario with what a person asked for instead.
+
+        Another duration stretches the whole experiment: the warm-up, the faults
+        and the time that memory may take to settle keep their share of it.
+        """
+        load = self.load
+        stretch = 1.0 if duration_s is None else duration_s / load.duration_s
+        return replace(
+            self,
+            load=replace(
+                load,
+                rate=load.rate if rate is None else rate,
+                seed=load.seed if seed is None else seed,
+                duration_s=load.duration_s * stretch,
+                warmup_s=load.warmup_s * stretch,
+            ),
+            faults=tuple(
+                replace(
+                    fault,
+                    at_s=fault.at_s * stretch,
+                    until_s=None if fault.until_s is None else fault.until_s * stretch,
+                )
+                for fault in self.faults
+            ),
+            thresholds=replace(
+                self.thresholds, rss_settle_s=self.thresholds.rss_settle_s * stretch
+            ),
+        )
+
     def variant(self, name: str) -> Variant:
         """Return the variant called `name`.
 
