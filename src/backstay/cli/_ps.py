@@ -1,0 +1,50 @@
+"""`backstay ps`: what the tasks of a process are and what they wait for."""
+
+from __future__ import annotations
+
+import argparse
+
+from backstay.cli._target import Subparsers, add_target
+
+__all__ = ["add_parser", "execute"]
+
+_EPILOG = """\
+examples:
+  backstay ps 4711                       tasks grouped by spawn site, owner and what they wait for
+  backstay ps 4711 --tree                the same as a tree of owners
+  backstay ps 4711 --stacks              where each group waits, call by call
+  backstay ps /run/user/1000/backstay/4711.sock --json | jq '.groups[0]'
+"""
+
+
+def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
+    """Describe the verb to argparse."""
+    parser = subparsers.add_parser(
+        "ps",
+        help="what the tasks of a process are and what they wait for",
+        description="Show the tasks of a process, grouped by owner and spawn site.",
+        epilog=_EPILOG,
+    )
+    add_target(parser)
+    parser.add_argument("--tree", action="store_true", help="as a tree of owners")
+    parser.add_argument("--stacks", action="store_true", help="with the await chain of each group")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print the tasks; return 0.
+
+    Raises:
+        UsageError: the target cannot be reached.
+    """
+    import json
+
+    from backstay.observe import dump
+    from backstay.observe.admin import AdminClient
+
+    client = AdminClient(args.target, timeout=args.wait)
+    document = client.get(f"/v1/ps?stacks={int(args.stacks)}&tree={int(args.tree)}")
+    print(
+        json.dumps(document) if args.json else dump.to_text(document), end="\n" if args.json else ""
+    )
+    return 0

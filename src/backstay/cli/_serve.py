@@ -1,0 +1,237 @@
+"""The application side of `backstay run`: from MODULE:APP to the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import importlib.util
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+from backstay.cli._application import load_application, put_working_directory_first
+from backstay.cli._port import bind, port_in_use, url_of
+from backstay.errors import UsageError
+from backstay.lifecycle import (
+    ExitWatchdog,
+    Readiness,
+    ShutdownBudget,
+    ShutdownRecord,
+    exit_code,
+    heed_signals,
+    leftovers,
+)
+from backstay.observe.admin import AdminServer
+from backstay.tasks import live_tasks
+
+__all__ = ["serve"]
+
+_log = logging.getLogger("backstay.run")
+
+#: Lines about leftovers that a process in a hurry still writes.
+_LAST_LINES = 20
+
+
+def serve(args: argparse.Namespace, target: str) -> int:
+    """Serve the application that `target` names until a signal; return the exit code.
+
+    Raises:
+        UsageError: the application, the address or a flag is wrong.
+    """
+    _need_uvicorn()
+    budget = _budget(args)
+    readiness = Readiness()
+    _log_to_stderr()
+    with ExitStack() as stack:
+        sock = stack.enter_context(bind(args.host or "127.0.0.1", _or(args.port, 8000)))
+        admin: AdminServer | None = None
+        if args.admin != "off":
+            interval = _or(args.leak_interval, 30.0)
+            admin = AdminServer(args.admin, leak_interval=interval, ready=lambda: readiness.ready)
+            stack.enter_context(admin)
+        put_working_directory_first()
+        app = load_application(target, factory=bool(args.factory))
+        front, requests = _wrap(app, args, readiness)
+        if admin is not None:
+            admin.watch_requests(requests)
+        return _Service(args, target, front, sock, budget, readiness, admin).run()
+
+
+class _Service:
+    """One application being served: the loop, the signals, the last words."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        target: str,
+        front: Any,
+        sock: Any,
+        budget: ShutdownBudget,
+        readiness: Readiness,
+        admin: AdminServer | None,
+    ) -> None:
+        from backstay.integrations.uvicorn import Life
+
+        self._args = args
+        self._admin = admin
+        self._budget = budget
+        self._url = url_of(sock)
+        self._loop = _loop_factory(args.loop or "auto")()
+        asyncio.set_event_loop(self._loop)
+        self._watchdog = ExitWatchdog(self._describe, last_act=self._remove_socket).start()
+        self._life = Life(
+            front,
+            sock,
+            budget,
+            readiness,
+            loop=self._loop,
+            name=target,
+            access_log=bool(args.access_log),
+            on_started=self._on_started,
+        )
+
+    def run(self) -> int:
+        from backstay.integrations.uvicorn import StartupFailed
+
+        with heed_signals(self._on_stop, self._at_once) as signals:
+            try:
+                record = self._loop.run_until_complete(self._life.live())
+            except StartupFailed as error:
+                _log.error("%s", error)
+                return self._leave(1, ShutdownRecord())
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                host, port = self._args.host or "127.0.0.1", _or(self._args.port, 8000)
+                raise port_in_use(host, port) from error
+            code = record.exit_code
+            if code == 0 and signals.first == signal.SIGINT:
+                code = exit_code(signal.SIGINT)  # tells a calling shell to stop too
+            if self._args.json:
+                document = {"url": self._url, "exit_code": code, **asdict(record)}
+                print(json.dumps(document, default=str), flush=True)
+            return self._leave(code, record)
+
+    def _on_started(self) -> None:
+        admin = "" if self._admin is None else f", admin plane at {self._admin.address}"
+        _log.info("listening on %s (pid %d%s)", self._url, os.getpid(), admin)
+
+    def _on_stop(self, number: int) -> None:
+        self._life.stop_soon(number, signal.Signals(number).name)
+        self._watchdog.arm(self._budget.grace)
+
+    def _at_once(self, number: int) -> NoReturn:
+        lines = [f"backstay: second signal ({signal.Signals(number).name}): leaving at once"]
+        try:
+            lines += [f"backstay: left over: {line}" for line in self._describe()]
+            os.write(2, ("\n".join(lines) + "\n").encode(errors="replace"))
+            self._remove_socket()
+        finally:
+            os._exit(exit_code(number))
+
+    def _describe(self) -> list[str]:
+        found = leftovers(live_tasks(self._loop))
+        more = [f"and {len(found) - _LAST_LINES} more kinds"] if len(found) > _LAST_LINES else []
+        return [str(one) for one in found[:_LAST_LINES]] + more
+
+    def _remove_socket(self) -> None:
+        if self._admin is not None:
+            self._admin.remove_file()
+
+    def _leave(self, code: int, record: ShutdownRecord) -> int:
+        """Close the loop; what refuses to end must not keep the process."""
+        self._watchdog.code = code
+        if record.stubborn:
+            self._remove_socket()
+            _end_process(code)
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        self._loop.close()
+        return code
+
+
+def _end_process(code: int) -> NoReturn:
+    """End without waiting for threads or tasks, but not without what exit handlers do."""
+    import atexit
+
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage] - flushing exporters beats purity here
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
+def _need_uvicorn() -> None:
+    if importlib.util.find_spec("uvicorn") is None:
+        raise UsageError("serving an application needs uvicorn: pip install 'backstay[run]'")
+
+
+def _budget(args: argparse.Namespace) -> ShutdownBudget:
+    standard = ShutdownBudget()
+    grace = _or(args.grace, standard.grace)
+    try:
+        # A short grace alone should not be refused for a lame duck that nobody asked for.
+        lame_duck = _or(args.lame_duck, min(standard.lame_duck, grace / 4))
+        return ShutdownBudget(lame_duck, grace)
+    except ValueError as error:
+        raise UsageError(f"--lame-duck and --grace: {error}") from error
+
+
+def _wrap(
+    app: Any, args: argparse.Namespace, readiness: Readiness
+) -> tuple[Any, Callable[[], object]]:
+    from backstay.integrations.asgi import guard
+    from backstay.integrations.uvicorn import Front
+
+    options: dict[str, Any] = {"observe": bool(args.observe)}
+    if args.timeout is not None:
+        options["timeout"] = args.timeout
+    if args.max_in_flight is not None:
+        options["max_in_flight"] = args.max_in_flight
+    try:
+        guarded = guard(app, **options)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if args.probes is False:
+        front = Front(guarded, readiness, livez=None, readyz=None)
+    else:
+        livez, readyz = args.livez or "/livez", args.readyz or "/readyz"
+        for flag, path in (("--livez", livez), ("--readyz", readyz)):
+            if not path.startswith("/"):
+                raise UsageError(f"{flag} {path!r} is not a path: it begins with /")
+        front = Front(guarded, readiness, bare=app, livez=livez, readyz=readyz)
+    return front, guarded.statistics
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    if name == "asyncio":
+        return asyncio.new_event_loop
+    try:
+        import uvloop
+    except ImportError as error:
+        if name == "auto":
+            return asyncio.new_event_loop
+        raise UsageError(f"--loop uvloop needs uvloop ({error}): pip install uvloop") from error
+    return uvloop.new_event_loop
+
+
+def _log_to_stderr() -> None:
+    """Show our own lines on stderr, unless the program has set up logging for them."""
+    log = logging.getLogger("backstay")
+    if log.handlers:
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value

@@ -1,0 +1,25 @@
+"""Starting and stopping in order: readiness, signals, and a shutdown that fits its budget.
+
+Pure objects that decide, for the servers in `integrations` and for programs of
+one's own.
+"""
+
+from backstay.lifecycle._leftovers import Leftover, leftovers
+from backstay.lifecycle._readiness import Readiness
+from backstay.lifecycle._shutdown import PhaseRecord, ShutdownBudget, ShutdownRecord
+from backstay.lifecycle._signals import SignalCount, Stop, exit_code, heed_signals
+from backstay.lifecycle._watchdog import ExitWatchdog
+
+__all__ = [
+    "ExitWatchdog",
+    "Leftover",
+    "PhaseRecord",
+    "Readiness",
+    "ShutdownBudget",
+    "ShutdownRecord",
+    "SignalCount",
+    "Stop",
+    "exit_code",
+    "heed_signals",
+    "leftovers",
+]

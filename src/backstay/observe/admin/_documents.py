@@ -1,0 +1,163 @@
+"""The documents that the admin plane serves, and the samples that the leak report needs.
+
+Everything here runs in the plane's own thread and only reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+from backstay import leak
+from backstay._base import now
+from backstay.observe.admin._http import Request
+from backstay.observe.admin._statistics import Pulses, process_statistics
+from backstay.tasks import installed_loops
+
+__all__ = ["Documents"]
+
+#: Seconds for which a loop may stay away before the process no longer counts as alive.
+#: Much longer than any pause that a healthy service has, since the cure is a restart.
+STALL_S = 10.0
+
+#: Seconds until the first sample: soon, so that growth is judged from the start.
+_FIRST_SAMPLE_S = 1.0
+
+_log = logging.getLogger("backstay.admin")
+
+
+class Documents:
+    """Answers requests, and remembers the past as far as the leak report needs it.
+
+    Attributes:
+        requests: returns the guard's statistics, or None without a guard.
+    """
+
+    def __init__(
+        self,
+        *,
+        leak_interval: float,
+        ready: Callable[[], bool],
+        requests: Callable[[], object] | None,
+    ) -> None:
+        """Prepare; see `AdminServer` for the arguments."""
+        if not 0 <= leak_interval < float("inf"):
+            raise ValueError(
+                f"leak_interval is {leak_interval!r}: give seconds, or 0 for no samples"
+            )
+        self.requests = requests
+        self._ready = ready
+        self._interval = leak_interval
+        self._started_at = now()
+        self._pulses = Pulses()
+        self._samplers: dict[asyncio.AbstractEventLoop, leak.Sampler] = {}
+        self._next_sample = self._started_at + min(leak_interval, _FIRST_SAMPLE_S)
+        self._routes: dict[str, Callable[[Request], tuple[int, object]]] = {
+            "/v1/statistics": self._statistics,
+            "/v1/ps": self._ps,
+            "/v1/leaks": self._leaks,
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+        }
+
+    def answer(self, asked: Request) -> tuple[int, object]:
+        """Return the HTTP status and the document; an error of ours is a document too."""
+        route = self._routes.get(asked.path)
+        if route is None:
+            known = ", ".join(self._routes)
+            return 404, {"error": f"no document at {asked.path}: there are {known}"}
+        try:
+            return route(asked)
+        except Exception as error:
+            # A diagnostic that fails must not take the plane along; who asked is told.
+            _log.exception("the admin plane could not answer %s", asked.path)
+            return 500, {"error": f"{asked.path} failed: {type(error).__name__}: {error}"}
+
+    # -- samples -----------------------------------------------------------------
+
+    def next_sample(self) -> float | None:
+        """When the next sample is due, on the clock of `now()`; None when sampling is off."""
+        return self._next_sample if self._interval else None
+
+    def sample_if_due(self) -> None:
+        """Take a sample of every tracked loop when it is time."""
+        if not self._interval or now() < self._next_sample:
+            return
+        loops = installed_loops()
+        for closed in [loop for loop in self._samplers if loop.is_closed()]:
+            del self._samplers[closed]
+        pause = self._interval
+        for loop in loops:
+            sampler = self._samplers.get(loop) or leak.Sampler(loop, self._interval)
+            self._samplers[loop] = sampler
+            try:
+                sampler.sample()
+            except Exception:
+                _log.exception("a sample for the leak report failed; the next one may succeed")
+            pause = max(pause, sampler.next_interval)
+        # Before the first loop exists there is nothing to sample: look again soon, not in 30 s.
+        self._next_sample = now() + (pause if loops else min(pause, _FIRST_SAMPLE_S))
+
+    # -- documents ---------------------------------------------------------------
+
+    def _statistics(self, asked: Request) -> tuple[int, object]:
+        record = process_statistics(
+            started_at=self._started_at,
+            pulses=self._pulses,
+            ready=self._ready(),
+            requests=self.requests,
+        )
+        return 200, asdict(record)
+
+    def _ps(self, asked: Request) -> tuple[int, object]:
+        from backstay.observe import dump
+
+        return 200, dump.document(stacks=asked.switch("stacks"), tree=asked.switch("tree"))
+
+    def _leaks(self, asked: Request) -> tuple[int, object]:
+        report = self._report()
+        if report is None:
+            empty: dict[str, object] = {
+                "findings": [],
+                "tasks": 0,
+                "samples": 0,
+                "growth": "no loop is tracked yet",
+            }
+            return 200, {**empty, "text": "No loop is tracked yet.\n"} if asked.switch(
+                "text"
+            ) else empty
+        document: dict[str, Any] = report.to_json()
+        if asked.switch("text"):
+            document["text"] = report.to_text()
+        return 200, document
+
+    def _report(self) -> leak.Report | None:
+        """Report on the busiest loop, with the findings of all others among its own."""
+        reports = [leak.report(self._samplers.get(loop), loop) for loop in installed_loops()]
+        if not reports:
+            return None
+        first, *others = sorted(reports, key=lambda one: -one.tasks)
+        if not others:
+            return first
+        findings = [finding for one in reports for finding in one.findings]
+        busiest = [busy for one in reports for busy in one.busiest]
+        return replace(
+            first,
+            findings=tuple(sorted(findings, key=lambda finding: -finding.impact)),
+            tasks=sum(one.tasks for one in reports),
+            busiest=tuple(sorted(busiest, key=lambda busy: -busy[2])[:10]),
+        )
+
+    def _livez(self, asked: Request) -> tuple[int, object]:
+        lag = self._pulses.lag()
+        return (200 if lag < STALL_S else 503), {
+            "alive": lag < STALL_S,
+            "loop_lag_s": round(lag, 6),
+        }
+
+    def _readyz(self, asked: Request) -> tuple[int, object]:
+        ready = self._ready()
+        return (200 if ready else 503), {"ready": ready}

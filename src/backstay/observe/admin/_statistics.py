@@ -1,0 +1,175 @@
+"""The numbers of this process: read when somebody asks, never collected in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import platform
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+from backstay._base import now
+from backstay.tasks import installed_loops, live_tasks
+
+__all__ = ["ProcessStatistics", "Pulses", "backstay_version", "process_statistics"]
+
+Loop = asyncio.AbstractEventLoop
+
+#: Seconds that a question about the loop's lag waits for the loop to answer. Longer tells
+#: no more: an unanswered question keeps its age until the loop does answer.
+_PATIENCE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatistics:
+    """How a process is doing; the document behind ``/v1/statistics``.
+
+    Attributes:
+        pid: process id.
+        version: of Backstay.
+        python: of the interpreter.
+        loop: "asyncio", "uvloop" or another loop's package; None before a loop was made.
+        uptime_s: seconds since the admin plane was opened.
+        rss_bytes: resident memory; None where the system does not tell.
+        tasks: live asyncio tasks on all tracked loops.
+        threads: live Python threads.
+        loop_lag_s: seconds the slowest loop takes, or has taken so far, to come round.
+        ready: whether the process wants traffic.
+        requests: the guard's numbers, or None when no guard is installed.
+    """
+
+    pid: int
+    version: str
+    python: str
+    loop: str | None
+    uptime_s: float
+    rss_bytes: int | None
+    tasks: int
+    threads: int
+    loop_lag_s: float
+    ready: bool
+    requests: Mapping[str, object] | None
+
+
+class Pulses:
+    """How late the loops answer, asked from another thread.
+
+    One question is on its way to a loop at a time. A blocked loop leaves it
+    unanswered, and its age is the lag so far; so the answer grows while the
+    loop is blocked, and a blocked loop does not pile up questions.
+    """
+
+    def __init__(self) -> None:
+        """Ask nobody yet."""
+        self._pulses: WeakKeyDictionary[Loop, _Pulse] = WeakKeyDictionary()
+
+    def lag(self) -> float:
+        """Return the seconds that the slowest running loop needs to come round.
+
+        Cost: waits for the loops, but not longer than 50 ms.
+        """
+        running = [loop for loop in installed_loops() if loop.is_running()]
+        pulses = [self._pulses.setdefault(loop, _Pulse()) for loop in running]
+        for loop, pulse in zip(running, pulses, strict=True):
+            pulse.ask(loop)
+        until = now() + _PATIENCE_S
+        return max((pulse.read(until - now()) for pulse in pulses), default=0.0)
+
+
+class _Pulse:
+    def __init__(self) -> None:
+        self._asked_at: float | None = None  # None: no question is on its way
+        self._lag = 0.0
+        self._answered = threading.Event()
+
+    def ask(self, loop: Loop) -> None:
+        if self._asked_at is None:
+            self._answered.clear()
+            self._asked_at = now()
+            try:
+                loop.call_soon_threadsafe(self._answer)
+            except RuntimeError:  # closed since we looked
+                self._answer()
+
+    def _answer(self) -> None:
+        asked_at, self._asked_at = self._asked_at, None
+        self._lag = 0.0 if asked_at is None else now() - asked_at
+        self._answered.set()
+
+    def read(self, patience: float) -> float:
+        if self._answered.wait(max(0.0, patience)):
+            return self._lag
+        asked_at = self._asked_at
+        return self._lag if asked_at is None else now() - asked_at
+
+
+def process_statistics(
+    *,
+    started_at: float,
+    pulses: Pulses,
+    ready: bool,
+    requests: Callable[[], object] | None,
+) -> ProcessStatistics:
+    """Read the numbers of this process; callable from any thread.
+
+    Args:
+        started_at: when it began, seconds on the clock of `now()`.
+        pulses: remembers the loops' unanswered questions between two calls.
+        ready: whether the process wants traffic.
+        requests: returns the guard's statistics (a dataclass or a mapping).
+    """
+    loops = installed_loops()
+    return ProcessStatistics(
+        pid=os.getpid(),
+        version=backstay_version(),
+        python=platform.python_version(),
+        loop=_loop_name(loops[0]) if loops else None,
+        uptime_s=round(now() - started_at, 3),
+        rss_bytes=_rss_bytes(),
+        tasks=sum(len(live_tasks(loop)) for loop in loops),
+        threads=threading.active_count(),
+        loop_lag_s=round(pulses.lag(), 6),
+        ready=ready,
+        requests=None if requests is None else _plain(requests()),
+    )
+
+
+@lru_cache(maxsize=1)
+def backstay_version() -> str:
+    """Return the version of the installed distribution."""
+    try:
+        return metadata.version("backstay")
+    except metadata.PackageNotFoundError:
+        return "unknown"  # run from a source tree that was never installed
+
+
+def _plain(record: object) -> Mapping[str, object] | None:
+    if record is None:
+        return None
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        return dataclasses.asdict(record)
+    if isinstance(record, Mapping):
+        return {str(name): value for name, value in cast("Mapping[Any, Any]", record).items()}
+    raise TypeError(f"requests() returned {type(record).__name__}, not a dataclass or a mapping")
+
+
+def _loop_name(loop: Loop) -> str:
+    package = type(loop).__module__.partition(".")[0]
+    return (
+        package if package == "uvloop" or not isinstance(loop, asyncio.BaseEventLoop) else "asyncio"
+    )
+
+
+def _rss_bytes() -> int | None:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            pages = int(file.read().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None  # not Linux
+    return pages * os.sysconf("SC_PAGE_SIZE")
