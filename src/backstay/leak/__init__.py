@@ -1,0 +1,40 @@
+"""Leaks: who is alive, who should not be, and which line of code keeps adding to them.
+
+`tasks` records, this room judges. `report()` answers at once for orphans and
+overdue tasks; with a `Sampler` that has watched for a while it also names the
+sites that grow. The rule behind that, `GrowthRule`, is plain arithmetic and can
+be asked about any series of counts.
+"""
+
+from backstay.leak._census import Census, Group, Site, SiteCensus, Witness, take_census
+from backstay.leak._finding import Finding, Verdict
+from backstay.leak._growth_rule import Backing, Growth, GrowthRule, Movement
+from backstay.leak._lifelines import Lifelines, birth_row
+from backstay.leak._report import Report, report
+from backstay.leak._sampler import Sampler, SamplerStatistics
+from backstay.leak._trend import Slope, Trend, mann_kendall, theil_sen
+
+__all__ = [
+    "Backing",
+    "Census",
+    "Finding",
+    "Group",
+    "Growth",
+    "GrowthRule",
+    "Lifelines",
+    "Movement",
+    "Report",
+    "Sampler",
+    "SamplerStatistics",
+    "Site",
+    "SiteCensus",
+    "Slope",
+    "Trend",
+    "Verdict",
+    "Witness",
+    "birth_row",
+    "mann_kendall",
+    "report",
+    "take_census",
+    "theil_sen",
+]

@@ -1,0 +1,42 @@
+"""What the detector says about one spawn site."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+__all__ = ["Finding", "Verdict"]
+
+Verdict = Literal["GROWING", "ORPHAN", "OVERDUE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An accusation with its evidence: plain values that keep nothing alive.
+
+    A site has one finding, led by the verdict of the greatest impact; weaker
+    ones about the same site are told in `detail`.
+    """
+
+    verdict: Verdict
+    count: int  # tasks accused
+    alive: int  # all living tasks of the site, accused or not
+    task_name: str  # of one accused task; its coroutine's name unless somebody named it
+    site: str  # spawn site as "path:line", relative to the working directory when inside it
+    function: str  # the function that contains that line
+    owner: str  # whose tasks, as "kind name"; "" without an owner
+    age: float | None  # of the oldest accused task, seconds
+    blocked_on: str  # what they wait for, and at which line; "" when they are not waiting
+    held_by: str | None  # who holds them; None until the prover can tell
+    trace_ids: tuple[str, ...]  # traces that started accused tasks, oldest first
+    advice: str  # what to change, in words
+    impact: float  # tasks that will be held one hour from now if nothing changes
+    slope_per_s: float | None  # GROWING: accused tasks gained each second
+    detail: tuple[str, ...]  # the evidence, one sentence each
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as they are, tuples as lists."""
+        document = asdict(self)
+        document["trace_ids"] = list(self.trace_ids)
+        document["detail"] = list(self.detail)
+        return document

@@ -1,0 +1,239 @@
+"""`report()`: the question and its answer, for people and for machines."""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+from dataclasses import dataclass
+
+from backstay._base import now, wall
+from backstay.errors import UsageError
+from backstay.leak._census import Census, Site, take_census
+from backstay.leak._finding import Finding
+from backstay.leak._growth_rule import Growth
+from backstay.leak._sampler import Sampler, SamplerStatistics
+from backstay.leak._verdicts import find, place_of
+from backstay.tasks import installed_loops
+
+__all__ = ["Report", "report"]
+
+Busy = tuple[str, str, int, str]
+"""A site, its function, how many are alive, and how it moves."""
+
+_FORMAT = 1  # raised when a field of the JSON document changes its meaning
+_WIDTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is leaking in one loop, and how much of that question could be answered."""
+
+    findings: tuple[Finding, ...]  # greatest impact first
+    tasks: int  # alive when the report was made
+    samples: int  # looks that growth was judged by
+    span_s: float  # how far back they reach
+    interval_s: float | None  # between two looks; None without a sampler
+    started_at: float | None  # when sampling began, unix seconds; None without a sampler
+    taken_at: float  # when the report was made, unix seconds
+    cost_s: float  # processor time of the census
+    growth: str  # "judged", or in one sentence why it cannot be judged yet
+    growth_needs_s: float  # about how many seconds until it can; 0.0 when judged
+    busiest: tuple[Busy, ...]  # the sites with most tasks
+
+    def to_json(self) -> dict[str, object]:
+        """Return the report as a document of plain values."""
+        return {
+            "format": _FORMAT,
+            "findings": [finding.to_json() for finding in self.findings],
+            "tasks": self.tasks,
+            "samples": self.samples,
+            "span_s": round(self.span_s, 3),
+            "interval_s": self.interval_s,
+            "started_at": self.started_at,
+            "taken_at": self.taken_at,
+            "cost_s": round(self.cost_s, 6),
+            "growth": self.growth,
+            "growth_needs_s": round(self.growth_needs_s, 1),
+            "busiest": [
+                {"site": site, "function": function, "alive": alive, "movement": movement}
+                for site, function, alive, movement in self.busiest
+            ],
+        }
+
+    def to_text(self) -> str:
+        """Return the report as a page for a terminal."""
+        head = f"{self.tasks:,} tasks alive · {self.samples} samples over {_span(self.span_s)}"
+        blocks = [f"backstay leaks · {head} · {_count(len(self.findings))}"]
+        if self.findings:
+            blocks.append("\n".join(_table(self.findings)))
+            blocks += [_block(rank, one) for rank, one in enumerate(self.findings, 1)]
+        else:
+            blocks.append(_innocent(self))
+        if self.growth != "judged":
+            blocks.append(_wrapped(f"Growth cannot be judged yet: {self.growth}.", ""))
+        return "\n\n".join(blocks) + "\n"
+
+
+def report(
+    sampler: Sampler | None = None,
+    loop: asyncio.AbstractEventLoop | None = None,
+    *,
+    orphan_grace: float = 5.0,
+    overdue_grace: float = 1.0,
+) -> Report:
+    """Say what leaks in a loop; callable from any thread, also while the loop is blocked.
+
+    Args:
+        sampler: the past of the loop; without it GROWING cannot be judged, and the report says so.
+        loop: which loop; the sampler's, else the running one, else the only tracked one.
+        orphan_grace: seconds that a task may outlive its owner unaccused, for clean-up.
+        overdue_grace: seconds that a task may outlive its deadline unaccused.
+
+    Raises:
+        UsageError: it is not clear which loop is meant, or tracking is on nowhere.
+
+    Cost: a census (2 to 3 microseconds a task and some milliseconds a site), and a few milliseconds
+        of arithmetic for each suspect site.
+    """
+    loop = loop or (sampler.loop if sampler is not None else _only_loop())
+    census = take_census(loop, orphan_grace=orphan_grace, overdue_grace=overdue_grace)
+    findings, growths = find(census, sampler)
+    known = sampler.statistics() if sampler is not None else None
+    why, needs = _growth_state(known, growths)
+    began = sampler.started_at if sampler is not None else None
+    return Report(
+        findings=tuple(findings),
+        tasks=census.tasks,
+        samples=known.samples if known else 0,
+        span_s=known.span_s if known else 0.0,
+        interval_s=known.interval_s if known else None,
+        started_at=None if began is None else wall() - (now() - began),
+        taken_at=wall(),
+        cost_s=census.cost_s,
+        growth=why,
+        growth_needs_s=needs,
+        busiest=_busiest(census, growths),
+    )
+
+
+def _only_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        loops = installed_loops()
+    if len(loops) == 1:
+        return loops[0]
+    raise UsageError(
+        f"report() saw {len(loops)} tracked loops and expected one: "
+        + (
+            "pass loop= to say which"
+            if loops
+            else "call backstay.install() in the running loop first"
+        )
+    )
+
+
+def _growth_state(
+    known: SamplerStatistics | None, growths: dict[Site, Growth]
+) -> tuple[str, float]:
+    """Say whether growth could be judged anywhere, and if not, why and for how long."""
+    if known is None:
+        return "no sampler is running, so there is no past to compare with", 0.0
+    if not known.samples:
+        failed = f"; the last look failed: {known.last_error}" if known.last_error else ""
+        return f"no sample has been taken yet{failed}", 0.0
+    if not growths or any(growth.movement != "unsure" for growth in growths.values()):
+        return "judged", 0.0
+    first = min(growths.values(), key=lambda growth: growth.needs_s)
+    wait = f"; about {_span(first.needs_s)} more" if first.needs_s else ""
+    return first.reason + wait, first.needs_s
+
+
+def _busiest(census: Census, growths: dict[Site, Growth]) -> tuple[Busy, ...]:
+    return tuple(
+        (
+            place_of(site.site),
+            site.site.function,
+            site.alive,
+            growths[site.site].movement if site.site in growths else "unsure",
+        )
+        for site in census.sites[:10]
+    )
+
+
+# -- for the terminal ----------------------------------------------------------
+
+
+def _table(findings: tuple[Finding, ...]) -> list[str]:
+    wide = min(60, max(len(one.site) for one in findings))
+    rows = [
+        f"{'#':>2}  {'verdict':8} {'tasks':>8} {'growth':>10} {'oldest':>8}  {'started at':{wide}}  waits for"
+    ]
+    for rank, one in enumerate(findings, 1):
+        pace = "" if one.slope_per_s is None else _pace(one.slope_per_s)
+        age = "" if one.age is None else _span(one.age)
+        waits = one.blocked_on.partition(" at ")[0] or "-"
+        rows.append(
+            f"{rank:>2}  {one.verdict:8} {one.count:>8,} {pace:>10} {age:>8}  {_tail(one.site, wide):{wide}}  {waits}"
+        )
+    return rows
+
+
+def _block(rank: int, one: Finding) -> str:
+    lines = [f"{rank}. {one.verdict}  {one.site}  in {one.function}()"]
+    facts = [
+        ("task", f"{one.task_name}, {one.count:,} accused of {one.alive:,} alive"),
+        ("waits for", one.blocked_on or "nothing: it is ready to run"),
+        ("owner", one.owner or "none"),
+        ("traces", ", ".join(one.trace_ids) or "none known"),
+    ]
+    lines += [_wrapped(text, f"   {label:<10} ") for label, text in facts]
+    lines += [
+        _wrapped(text, f"   {'why' if not index else '':<10} ")
+        for index, text in enumerate(one.detail)
+    ]
+    lines.append(_wrapped(one.advice, f"   {'do':<10} "))
+    return "\n".join(lines)
+
+
+def _innocent(report: Report) -> str:
+    lines = [
+        "Nothing to accuse: no task outlives its owner or its deadline, and no site is seen to leak."
+    ]
+    if report.busiest:
+        lines.append("Most tasks come from:")
+        lines += [
+            f"  {alive:>8,}  {site}  in {function}()"
+            + ("" if movement == "unsure" else f"  [{movement}]")
+            for site, function, alive, movement in report.busiest[:5]
+        ]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, label: str) -> str:
+    return textwrap.fill(
+        text,
+        width=_WIDTH,
+        initial_indent=label,
+        subsequent_indent=" " * len(label),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _count(findings: int) -> str:
+    return "no findings" if not findings else f"{findings} finding" + ("s" if findings > 1 else "")
+
+
+def _tail(text: str, width: int) -> str:
+    return text if len(text) <= width else "…" + text[-(width - 1) :]
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _pace(per_second: float) -> str:
+    return f"{per_second:+.1f}/s" if abs(per_second) >= 0.1 else f"{per_second * 3600:+.1f}/h"
