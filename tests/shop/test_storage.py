@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-
 from shop.storage import Store, StoreBusy, StoreClosed, StoreError
 
 pytestmark = pytest.mark.real_loop
@@ -129,7 +128,7 @@ async def test_stop_iteration_reaches_the_caller(tmp_path: Path):
     """StopIteration, which asyncio refuses to carry, arrives as a RuntimeError instead of a hang."""
     async with Store(tmp_path / "s.db", SCHEMA) as store:
         with pytest.raises(RuntimeError, match="StopIteration"):
-            await store.write(lambda db: next(iter([])))
+            await store.write(lambda _: next(iter([])))
 
 
 @pytest.mark.parametrize("breach", ["COMMIT", "ROLLBACK"])
@@ -190,7 +189,7 @@ async def test_write_behind_runs_after_earlier_writes(tmp_path: Path):
             store.write_behind(add("a"))
             store.write_behind(add("a"))  # fails: nobody hears it
             store.write_behind(lambda db: db.execute("UPDATE item SET name = 'b'"))
-        await store.write(lambda db: None)
+        await store.write(lambda _: None)
         assert await store.read(names) == ["b"]
 
 
@@ -228,7 +227,7 @@ async def test_too_many_waiting_jobs(tmp_path: Path):
         async with held_back(store):
             writes = [asyncio.create_task(store.write(add(f"n{i}"))) for i in range(2)]
             await asyncio.sleep(0)
-            with pytest.raises(StoreBusy, match="3 jobs wait .* the limit is 3"):
+            with pytest.raises(StoreBusy, match=r"3 jobs wait .* the limit is 3"):
                 await store.write(add("too many"))
         await asyncio.gather(*writes)
 

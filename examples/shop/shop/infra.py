@@ -7,6 +7,7 @@ restarted alone: "no servers to install" must not mean "no failures".
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,6 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = flags.parse_args(arguments)
     if given.max_attempts < 1:
         flags.error(f"--max-attempts is {given.max_attempts}, expected 1 or more")
+    try:
+        given.data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        flags.error(f"cannot make the directory {given.data}: {error.strerror}")
+    # gRPC tells stderr about every client that went away; it reads this with the first server.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     return run(
         NAME, lambda stop: serve(given.host, given.port, given.data, given.max_attempts, stop)
     )

@@ -185,6 +185,13 @@ class BusClient:
                         f"no answer from the bus at {self.target} in {timeout_s:g} s:"
                         f" {error.code().name}, {error.details()}; is `python -m shop.infra` running?"
                     ) from error
+            except asyncio.CancelledError as error:
+                # grpc.aio answers calls of a channel that is being closed with CancelledError, though
+                # nobody cancelled this task. A real cancellation shows in cancelling().
+                task = asyncio.current_task()
+                if not self._closed or task is None or task.cancelling():
+                    raise
+                raise BusUnavailable(f"the bus client of {self.target} was closed") from error
             except grpc.aio.UsageError as error:  # the channel was closed under our feet
                 raise BusUnavailable(f"the bus client of {self.target} is closed") from error
             await asyncio.sleep(RETRY_PAUSE_S)
