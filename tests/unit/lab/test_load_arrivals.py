@@ -17,7 +17,7 @@ def test_constant_arrivals_are_evenly_spaced_from_half_a_gap() -> None:
 
 def test_constant_arrivals_stay_inside_the_run_when_the_rate_is_crooked() -> None:
     """No arrival falls on or behind the end of the run."""
-    for rate in (0.3, 0.51, 3.3, 7.7, 997.1):
+    for rate in (0.3, 0.5, 0.51, 3.3, 7.7, 997.1):
         starts = plan_arrivals(rate, 3.0, seed=1, arrivals="constant").starts
         assert all(0 <= start < 3.0 for start in starts)
         assert abs(len(starts) - rate * 3) <= 1

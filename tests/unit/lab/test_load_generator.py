@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping
 
 import pytest
@@ -282,3 +283,10 @@ def test_the_workload_contract_is_what_the_generator_calls() -> None:
             self.seed = seed
 
     assert FromScenario(3, {}).seed == 3
+
+
+async def test_without_the_parser_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra to install stands in the one-line error."""
+    monkeypatch.setitem(sys.modules, "httptools", None)
+    with pytest.raises(UsageError, match=r"pip install 'backstay\[lab\]'"):
+        await offer(FakeService(), options())

@@ -34,6 +34,7 @@ GOOD: dict[str, Any] = {"base_url": "http://127.0.0.1:8000", "rate": 200.0, "dur
         ("warmup_s", -1.0, "leaves nothing to judge"),
         ("warmup_s", float("nan"), "leaves nothing to judge"),
         ("arrivals", "bursty", "unknown arrivals 'bursty'; expected poisson or constant"),
+        ("priority", "low", "unknown priority 'low'"),
         ("loop", "trio", "unknown loop 'trio'"),
         ("connections", 0, "connections is 0"),
         ("connections", 10**6, "expected 1 to 10000"),

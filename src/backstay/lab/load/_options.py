@@ -72,7 +72,8 @@ class LoadOptions:
         max_lag_p99_s: the generator's own lag, in seconds, above which the run is refused.
         windows: parts of the run that get a summary of their own.
         loop: event loop of the worker: "auto" takes uvloop when it is installed.
-        nice: priority asked for the worker process; lowered silently when not permitted.
+        priority: "high" asks that the worker runs before ordinary processes, as if it were on
+            another machine, and goes on without when that is not permitted; "normal" does not ask.
 
     Raises:
         UsageError: a value is out of range; the message names it and the remedy.
@@ -89,7 +90,7 @@ class LoadOptions:
     max_lag_p99_s: float = 0.005
     windows: tuple[Window, ...] = ()
     loop: Literal["auto", "asyncio", "uvloop"] = "auto"
-    nice: int = -10
+    priority: Literal["high", "normal"] = "high"
 
     def __post_init__(self) -> None:
         """Check every value, so that no process is started for a typing slip."""
@@ -108,6 +109,8 @@ class LoadOptions:
             raise UsageError(f"unknown arrivals {self.arrivals!r}; expected poisson or constant")
         if self.loop not in ("auto", "asyncio", "uvloop"):
             raise UsageError(f"unknown loop {self.loop!r}; expected auto, asyncio or uvloop")
+        if self.priority not in ("high", "normal"):
+            raise UsageError(f"unknown priority {self.priority!r}; expected high or normal")
         if not 1 <= self.connections <= _MAX_CONNECTIONS:
             raise UsageError(f"connections is {self.connections}; expected 1 to {_MAX_CONNECTIONS}")
         if self.rate * self.duration_s > MAX_ARRIVALS:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from backstay.lab.load._options import LoadOptions
+from backstay.lab.load._priority import Priority
 
 __all__ = ["ERROR_KINDS", "GroupSummary", "LatencySummary", "LoadResult", "SecondRecord"]
 
@@ -159,6 +160,7 @@ class LoadResult:
         reasons: why it is not valid, one sentence each.
         notes: what a reader should know although the run is valid.
         histogram: all judged latencies in microseconds, as HdrHistogram encodes them (base64).
+        priority: what the worker was granted: "realtime", "nice" or "normal".
     """
 
     options: LoadOptions
@@ -182,6 +184,7 @@ class LoadResult:
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
     histogram: str
+    priority: Priority = "normal"
 
     def to_json(self) -> dict[str, Any]:
         """Return a document that `from_json` reads back; latencies are in milliseconds."""
@@ -207,6 +210,7 @@ class LoadResult:
             "reasons": list(self.reasons),
             "notes": list(self.notes),
             "histogram": self.histogram,
+            "priority": self.priority,
         }
 
     @classmethod
@@ -238,4 +242,5 @@ class LoadResult:
             reasons=tuple(document["reasons"]),
             notes=tuple(document["notes"]),
             histogram=document["histogram"],
+            priority=document["priority"],
         )

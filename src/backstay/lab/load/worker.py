@@ -23,11 +23,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from backstay.errors import TargetGone, UsageError
 from backstay.lab.load._generator import generate
 from backstay.lab.load._options import LoadOptions
+from backstay.lab.load._priority import Priority, raise_priority
 from backstay.lab.load._result import LoadResult
 from backstay.lab.load._workload import WorkloadSpec
 from backstay.tasks import run
@@ -71,13 +73,13 @@ def _measure(
 ) -> LoadResult:
     workload = spec.load(options.seed)
     _allow_files(options.connections + _SPARE_FILES)
-    _raise_priority(options.nice)
+    priority: Priority = raise_priority() if options.priority == "high" else "normal"
     # Collections pause the loop for tens of milliseconds once the lists of a run have grown. A
     # run makes no cycles worth collecting, and the process ends after it.
     gc.collect()
     gc.freeze()
     gc.disable()
-    return run(
+    result = run(
         lambda: generate(
             options,
             workload,
@@ -87,6 +89,7 @@ def _measure(
         name="load worker",
         loop_factory=_loop_factory(options.loop),
     )
+    return _with_priority(result, priority)
 
 
 def _take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
@@ -112,12 +115,15 @@ def _leave_with_parent(stdin: BinaryIO) -> None:
     threading.Thread(target=watch, name="parent watch", daemon=True).start()
 
 
-def _raise_priority(nice: int) -> None:
-    """Ask for priority over the services that are measured; go on without it when refused."""
-    try:
-        os.nice(nice)
-    except OSError:
-        return
+def _with_priority(result: LoadResult, priority: Priority) -> LoadResult:
+    """Add how the worker was scheduled, and the remedy when that is why it was late."""
+    notes = result.notes
+    if not result.valid and priority == "normal":
+        notes += (
+            "the generator was not permitted to run before other processes; "
+            "as root, or with CAP_SYS_NICE, it stays punctual on a busy machine",
+        )
+    return replace(result, priority=priority, notes=notes)
 
 
 def _allow_files(wanted: int) -> None:
