@@ -1,0 +1,28 @@
+"""Conformance: what waiting inside aiosqlite is called."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+Stack = contextlib.AsyncExitStack
+
+
+def test_query(classify: Any, tmp_path: Path) -> None:
+    """A statement that its thread has not finished is "db", not "future"."""
+
+    async def call(stack: Stack) -> None:
+        release = threading.Event()
+        connection = await stack.enter_async_context(aiosqlite.connect(tmp_path / "db"))
+        stack.callback(release.set)
+        await connection.create_function("block", 0, lambda: release.wait(10))
+        async with connection.execute("select block()") as cursor:
+            await cursor.fetchall()
+
+    seen = classify(call, "aiosqlite query")
+    assert (seen.kind, seen.label) == ("db", "aiosqlite query")
+    assert seen.site.startswith(f"{__file__}:"), seen.site
