@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
@@ -139,8 +140,10 @@ async def _end(process: Process) -> None:
     A killed process is gone within milliseconds, which is why the wait may not be cut short.
     """
     if process.returncode is None:
+        # Not process.kill(): that looks whether the process has ended, and so may reap it
+        # before asyncio's own watcher does, which then complains of an unknown child.
         with suppress(ProcessLookupError):  # it ended by itself a moment ago
-            process.kill()
+            os.kill(process.pid, signal.SIGKILL)
     cancelled: asyncio.CancelledError | None = None
     while process.returncode is None:
         try:
