@@ -30,11 +30,12 @@ def load_application(target: str, *, factory: bool = False) -> App:
             attribute is not an ASGI application.
     """
     module_name, _, path = target.partition(":")
-    if not module_name or not path or not all(map(str.isidentifier, module_name.split("."))):
+    dotted = all(map(str.isidentifier, module_name.split(".")))
+    if not path or not dotted or (module_name.endswith(".py") and os.path.exists(module_name)):
         cure = ""
         if module_name.endswith(".py") or "/" in module_name:
-            dotted = module_name.removesuffix(".py").strip("./").replace("/", ".")
-            cure = f": write a module and not a file, as in {dotted}:{path or 'app'}"
+            guess = module_name.removesuffix(".py").strip("./").replace("/", ".")
+            cure = f": write a module and not a file, as in {guess}:{path or 'app'}"
         raise UsageError(f"{target!r} is not MODULE:APP, for example shop.order:app{cure}")
     module = _import(module_name)
     found: Any = module
@@ -108,7 +109,7 @@ def _candidates(module: ModuleType) -> str:
 
 def _call_factory(found: Any, target: str) -> Any:
     if not callable(found):
-        raise UsageError(f"{target} is a {_kind(found)} and not a factory: leave out --factory")
+        raise UsageError(f"{target} is of type {_kind(found)} and not a factory: leave out --factory")
     try:
         return found()
     except Exception as error:
@@ -121,7 +122,7 @@ def _check(found: Any, target: str, factory: bool) -> App:
         raise UsageError(f"{made} is the class {found.__name__!r}: make an instance of it")
     if not callable(found):
         raise UsageError(
-            f"{made} is a {_kind(found)} and not an ASGI application, "
+            f"{made} is of type {_kind(found)} and not an ASGI application, "
             f"which is called with scope, receive and send"
         )
     if _takes(found, 3):

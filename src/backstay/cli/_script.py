@@ -52,7 +52,7 @@ def find_script(path: str) -> Program:
         spec = PathFinder.find_spec("__main__", [path])
         if spec is None:
             raise UsageError(f"{path!r} has no __main__.py to run: name a script inside it")
-        return _from_spec(spec, path)
+        return _from_spec(spec, os.path.abspath(path))
     if not os.path.isfile(path):
         raise UsageError(
             f"no file {path!r} (looked in {os.getcwd()}): give the path of a script, "
@@ -138,7 +138,7 @@ def run_program(program: Program, argv0: str, arguments: Sequence[str], cleanup:
     atexit.register(_last_words, cleanup, interrupted)
     cleanup.enter_context(track_every_loop())
     try:
-        code = program.code or _compile(Path(program.main.__file__ or ""), argv0)
+        code = program.code or _compile(Path(program.main.__file__ or ""))
         exec(code, program.main.__dict__)  # noqa: S102 - running it is the job
     except SystemExit:
         raise
@@ -163,9 +163,8 @@ def _set_first_path(path0: str) -> None:
         sys.path.insert(0, path0)
 
 
-def _compile(path: Path, name: str) -> types.CodeType:
-    # The name as typed is what python puts into tracebacks and warnings.
-    return compile(path.read_bytes(), name, "exec", dont_inherit=True)
+def _compile(path: Path) -> types.CodeType:
+    return compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
 
 
 def _show(error: BaseException) -> None:

@@ -29,7 +29,6 @@ from backstay.lifecycle import (
     leftovers,
 )
 from backstay.observe.admin import AdminServer
-from backstay.tasks import live_tasks
 
 __all__ = ["serve"]
 
@@ -58,6 +57,7 @@ def serve(args: argparse.Namespace, target: str) -> int:
             stack.enter_context(admin)
         put_working_directory_first()
         app = load_application(target, factory=bool(args.factory))
+        _log_to_stderr()  # again: a module that sets up logging switches off what it does not name
         front, requests = _wrap(app, args, readiness)
         if admin is not None:
             admin.watch_requests(requests)
@@ -137,7 +137,7 @@ class _Service:
             os._exit(exit_code(number))
 
     def _describe(self) -> list[str]:
-        found = leftovers(live_tasks(self._loop))
+        found = leftovers(self._life.unfinished())
         more = [f"and {len(found) - _LAST_LINES} more kinds"] if len(found) > _LAST_LINES else []
         return [str(one) for one in found[:_LAST_LINES]] + more
 
@@ -224,6 +224,8 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 def _log_to_stderr() -> None:
     """Show our own lines on stderr, unless the program has set up logging for them."""
     log = logging.getLogger("backstay")
+    for name in ("", ".run", ".admin"):
+        logging.getLogger(f"backstay{name}").disabled = False
     if log.handlers:
         return
     handler = logging.StreamHandler(sys.stderr)

@@ -245,6 +245,21 @@ class Life:
         self._record.signal = name
         self._loop.call_soon_threadsafe(self._stop.set_result, None)
 
+    def unfinished(self) -> list[asyncio.Task[Any]]:
+        """Return the live tasks that are somebody's work; callable from any thread.
+
+        Our own and uvicorn's are left out; the application's lifespan is theirs
+        only from the moment on when its shutdown hook runs.
+        """
+        plumbing = {"Life.live", "Server.serve"} | (
+            set() if self._drained.done() else {"LifespanOn.main"}
+        )
+        return [
+            task
+            for task in live_tasks(self._loop)
+            if getattr(task.get_coro(), "__qualname__", "") not in plumbing
+        ]
+
     async def live(self) -> ShutdownRecord:
         """Serve until `stop_soon`, shut down within the budget, and say how it went.
 

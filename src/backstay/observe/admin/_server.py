@@ -106,8 +106,6 @@ class AdminServer:
         self._documents = Documents(leak_interval=leak_interval, ready=ready, requests=requests)
         self._listener: Listener | None = None
         self._thread: threading.Thread | None = None
-        self._selector = selectors.DefaultSelector()
-        self._wake_in, self._wake_out = socket.socketpair()
         self._stopping = False
         self._connections: set[_Connection] = set()
         self._answered = 0
@@ -136,6 +134,8 @@ class AdminServer:
         if self._thread is not None:
             raise RuntimeError("this AdminServer was started before: make a new one")
         self._listener = open_listener(self._where)
+        self._selector = selectors.DefaultSelector()
+        self._wake_in, self._wake_out = socket.socketpair()
         self._selector.register(self._listener.sock, selectors.EVENT_READ)
         self._wake_in.setblocking(False)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
