@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from inspect import isawaitable, iscoroutine
+from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar, cast
 
 __all__ = ["as_coroutine"]
@@ -21,14 +22,17 @@ def as_coroutine(
         TypeError: a coroutine was given in place of a function, or the function
             returned something that cannot be awaited.
     """
-    if iscoroutine(fn):
-        fn.close()  # or Python would warn later that it was never awaited
-        raise TypeError(
-            f"go() takes the function and its arguments, not a call: "
-            f"write go({fn.__name__}, ...) instead of go({fn.__name__}(...))"
-        )
-    made = fn(*args, **kwargs)
-    if iscoroutine(made):
+    try:
+        made = fn(*args, **kwargs)
+    except TypeError:
+        if iscoroutine(fn):  # looked at only now: the check is for those who slipped
+            fn.close()  # or Python would warn later that it was never awaited
+            raise TypeError(
+                f"go() takes the function and its arguments, not a call: "
+                f"write go({fn.__name__}, ...) instead of go({fn.__name__}(...))"
+            ) from None
+        raise
+    if type(made) is CoroutineType or iscoroutine(made):
         return cast("Coroutine[Any, Any, T]", made)
     if isawaitable(made):
         return _await(made)

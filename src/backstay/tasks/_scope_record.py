@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isnan
-from typing import Literal
+from typing import Literal, Protocol
 
-__all__ = ["ScopeOptions", "ScopeStatistics", "State"]
+__all__ = ["ScopeOptions", "ScopeStatistics", "State", "Timer"]
 
 State = Literal["new", "open", "closing", "ended"]
 """Closing: the body is over and children are still running."""
+
+
+class Timer(Protocol):
+    """What watches a deadline: a timer of the loop, or a place on a wheel."""
+
+    def cancel(self) -> None:
+        """Watch no longer."""
 
 
 @dataclass(frozen=True, slots=True)

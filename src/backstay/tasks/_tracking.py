@@ -93,6 +93,9 @@ def _fast_factory(machinery: Machinery, tick: list[float], depth: int) -> Factor
     getframe = sys._getframe
     user, skip, floor = machinery.user, machinery.skip, machinery.floor
     learn = machinery.learn
+    # An integer above 256 is 32 bytes of its own on every task; spawn sites are few, so the
+    # integers are shared. Offsets beyond the table belong to functions of 2,000 instructions.
+    offsets: list[int | None] = [None] * 4096
     owner_now = current_owner.get
 
     def tracked(
@@ -117,7 +120,14 @@ def _fast_factory(machinery: Machinery, tick: list[float], depth: int) -> Factor
                 break
         else:
             task._site = frame.f_code
-            task._lasti = frame.f_lasti
+            lasti = frame.f_lasti
+            try:
+                shared = offsets[lasti]
+                if shared is None:
+                    offsets[lasti] = shared = lasti
+            except IndexError:
+                shared = lasti
+            task._lasti = shared
         task._born = tick[0]
         task._owner = owner = owner_now()
         if owner is not None:
