@@ -36,7 +36,9 @@ class Room:
         for on_hand, reserved, sold, received in self.store.all(
             "SELECT on_hand, reserved, sold, received FROM stock"
         ):
-            assert isinstance(on_hand, int) and isinstance(reserved, int) and isinstance(sold, int)
+            assert isinstance(on_hand, int)
+            assert isinstance(reserved, int)
+            assert isinstance(sold, int)
             assert on_hand + sold == received
             assert 0 <= reserved <= on_hand
 

@@ -107,7 +107,7 @@ async def test_a_stopping_server_finishes_its_calls() -> None:
     server = await rpc.listen(address, register, at_once=4)
     serving = asyncio.create_task(rpc.serve_until_stopped(server, 2.0))
     async with stub_at(address) as stub:
-        asking = asyncio.create_task(stub.Query(payment_pb2.OrderId(order_id="a"), timeout=2.0))
+        asking = asyncio.create_task(ask(stub))
         await asyncio.sleep(0.1)
         with pytest.raises(RuntimeError, match="cannot listen on"):
             await rpc.listen(address, register, at_once=4)
