@@ -167,6 +167,17 @@ def test_each_doubt_is_told_in_words(lives: Lives, samples: int, reason: str) ->
     assert reason in growth.reason
 
 
+def test_a_slowing_rise_is_doubted_even_when_it_goes_on() -> None:
+    """Three a second, then two a second, is on its way to flat."""
+    lives: Lives = [(t / 3, FOREVER) for t in range(150)] + [
+        (50 + t / 2, FOREVER) for t in range(100)
+    ]
+    whole = GrowthRule(windows=(0,), span_share=0.05)
+    assert (
+        whole.judge(lifelines(lives, SECONDS), backing="ended").reason == "the rise is flattening"
+    )
+
+
 def test_replaced_elders_are_no_leak() -> None:
     """When stayers do end, if few of them, their replacement is seen in the oldest age."""
     lives: Lives = [(t / 10, FOREVER) for t in range(300, 1000)] + [(-50.0, 98.0)]

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 from backstay._base import now
 from backstay.tasks import Scope, info, live_tasks
@@ -225,7 +225,7 @@ def _pile_up(tasks: list[AnyTask]) -> list[_Pile]:
             pile = by_code[key] = _Pile(_site_of(task, code, lasti))
         pile.births.append(born)
         pile.members.append(index)
-        pile.owners.append(owner)
+        pile.owners.append(cast("Scope | None", owner))  # the only kind of owner there is
     return list(_merged(by_code.values()))
 
 
@@ -278,7 +278,8 @@ def _question(
         owner = pile.owners[k]
         if owner is None:
             continue
-        if owner.state == "ended" and at - (owner.ended_at or at) > orphan_grace:
+        ended_at = owner.ended_at
+        if owner.state == "ended" and ended_at is not None and at - ended_at > orphan_grace:
             orphans.append(k)
         if owner.deadline is not None and at - owner.deadline > overdue_grace:
             overdue.append(k)

@@ -22,10 +22,10 @@ needs all of this at once, in one window of samples:
    grows until the peak of concurrent work, never past it;
 7. more patience the less the owner says. Stayers whose owner has ended have
    outlived their reason, so the minimum is enough. Stayers without an owner, or
-   under one that is meant to stay, need twice the samples and 500 of them or half
-   an hour, unless their siblings keep ending: then it is the odd ones out that
+   under one that is meant to stay, need twice the samples, 500 of them or half an
+   hour, and ten windows of life, unless their siblings keep ending: then it is the odd ones out that
    leak. Stayers with a living owner each (sessions, requests in progress) always
-   need the half hour.
+   need the half hour and the ten windows.
 
 What no rule can know: whether work that has *never* ended so far will end after
 the window. A hang longer than the window reads as a leak, and is one until it ends.
@@ -126,6 +126,7 @@ class GrowthRule:
     patient_samples: int = 50
     patient_gain: int = 500
     patient_span_s: float = 1800.0
+    patient_life_windows: float = 10.0  # instead of min_life_windows
 
     def judge(
         self, past: Lifelines, *, backing: Backing = "shared", concurrency: float = 0.0
@@ -255,7 +256,8 @@ class GrowthRule:
             span >= self.patient_span_s
             or (backing == "shared" and stayers.gain >= self.patient_gain)
         )
-        if patient:
+        life = self.patient_life_windows * span
+        if patient and stayers.watched_s >= life * _most_departures(stayers.left):
             return None
         enough = f" or {self.patient_gain} tasks" if backing == "shared" else ""
         return (
