@@ -127,7 +127,7 @@ async def test_nobody_listening_is_said_by_the_parent() -> None:
     """The worker's error comes out as the same class, with address and remedy."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         base = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(TargetGone, match="nothing listens on 127.0.0.1"):
+    with pytest.raises(TargetGone, match=r"nothing listens on 127\.0\.0\.1"):
         await run_load(LoadOptions(base, rate=10, duration_s=1), url_workload(base)[1])
     assert not workers(os.getpid())
 

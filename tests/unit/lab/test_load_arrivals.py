@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_the_schedule_of_a_seed_is_the_same_on_every_machine_and_python() -> Non
 def test_poisson_gaps_are_exponential() -> None:
     """Mean, spread and the share of long gaps are those of the exponential law."""
     starts = plan_arrivals(1000, 100, seed=3, arrivals="poisson").starts
-    gaps = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(starts)]
     mean = sum(gaps) / len(gaps)
     deviation = math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / len(gaps))
     assert mean == pytest.approx(0.001, rel=0.02)

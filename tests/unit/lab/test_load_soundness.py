@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from backstay.errors import UsageError
 from backstay.lab.load import Latencies, success_verdict
 from backstay.lab.load._soundness import notes_on, reasons_against
-
 from load_results import group
 
 

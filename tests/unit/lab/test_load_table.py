@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from backstay.lab.load import LoadOptions, to_text
-
 from load_results import group, result
 
 

@@ -13,7 +13,6 @@ import pytest
 
 from backstay.errors import UsageError
 from backstay.lab.load import LoadOptions, worker
-
 from load_results import result
 
 
