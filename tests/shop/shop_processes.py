@@ -85,10 +85,12 @@ class Shop:
                 if ready.kind == "tcp":
                     socket.create_connection(("127.0.0.1", self.blanks.ports[name]), 1).close()
                     return
-                async with aiohttp.ClientSession() as session:
-                    async with session.get(self.url(name) + ready.path) as reply:
-                        if reply.status == 200:
-                            return
+                async with (
+                    aiohttp.ClientSession() as session,
+                    session.get(self.url(name) + ready.path) as reply,
+                ):
+                    if reply.status == 200:
+                        return
             except (OSError, aiohttp.ClientError):
                 pass
             assert time.monotonic() < until, f"{name} is not ready:\n{self.log(name)}"
@@ -100,15 +102,19 @@ class Shop:
 
     async def control(self, name: str, **script: Any) -> None:
         """Tell a simulator how to behave from now on."""
-        async with aiohttp.ClientSession() as session:
-            async with session.post(self.url(name) + "/control", json=script) as reply:
-                assert reply.status == 200, await reply.text()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self.url(name) + "/control", json=script) as reply,
+        ):
+            assert reply.status == 200, await reply.text()
 
     async def ledger(self, name: str) -> Any:
         """What a simulator really did."""
-        async with aiohttp.ClientSession() as session:
-            async with session.get(self.url(name) + "/ledger") as reply:
-                return await reply.json()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(self.url(name) + "/ledger") as reply,
+        ):
+            return await reply.json()
 
     def kill(self, name: str) -> None:
         """End a process without a word."""

@@ -180,7 +180,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 when all invariants hold, 1 when one is broken, 2 when the check could not be made.
     """
-    parser = argparse.ArgumentParser(prog="shop.check", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="shop.check", description="Hold the shop's books against the outsiders' ledgers."
+    )
     parser.add_argument("data", type=Path, help="directory with the services' SQLite files")
     parser.add_argument("--bank", help="URL of the bank simulator")
     parser.add_argument("--wms", help="URL of the warehouse simulator")

@@ -6,7 +6,7 @@ Not a web server: whatever is asked, the answer is that the process is up, and t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nready\n"
@@ -14,7 +14,7 @@ _PATIENCE_S = 2.0
 
 
 @asynccontextmanager
-async def readiness_door(address: str) -> AsyncIterator[None]:
+async def readiness_door(address: str) -> AsyncGenerator[None, None]:
     """Answer probes while the block runs.
 
     Args:

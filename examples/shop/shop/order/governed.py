@@ -10,7 +10,7 @@ requests in flight. What is added here:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
@@ -80,7 +80,7 @@ class Orders:
             return Money.UNKNOWN
 
     @asynccontextmanager
-    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(self, app: Starlette) -> AsyncGenerator[None, None]:
         """Open what the service needs; on the way out finish what was begun, in reverse order."""
         settings = settle_in("inventory", "payment", "bus", "gateway")
         async with AsyncExitStack() as stack:

@@ -9,7 +9,7 @@ while all neighbours are quick: no task has an owner, a deadline or a limit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -76,7 +76,7 @@ class Orders:
             await self.book.move(order, State.REFUNDED)
 
     @asynccontextmanager
-    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(self, app: Starlette) -> AsyncGenerator[None, None]:
         """Open what the service needs, close it at the end."""
         settings = settle_in("inventory", "payment", "bus", "gateway")
         self.gateway = settings.gateway
