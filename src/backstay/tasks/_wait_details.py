@@ -98,7 +98,7 @@ def seconds_left(link: Any, leaf: Any, loop: asyncio.AbstractEventLoop) -> str:
     """Tell how long a timer still runs."""
     for thing in gc.get_referents(link):
         if kind_of(thing).__name__ == "TimerHandle":
-            return f"{max(0.0, thing.when() - loop.time()):.3g} s left"
+            return f"{_seconds(thing.when() - loop.time())} left"
     return ""
 
 
@@ -120,7 +120,7 @@ def timeout_left(link: Any, loop: asyncio.AbstractEventLoop, timers: bool) -> st
         else:
             continue
         if when is not None:
-            return f"times out in {max(0.0, when - loop.time()):.3g} s"
+            return f"times out in {_seconds(when - loop.time())}"
     return ""
 
 
@@ -261,6 +261,10 @@ def _length(container: Any) -> int | None:
         if container is None
         else None
     )
+
+
+def _seconds(number: float) -> str:
+    return f"{number:,.0f} s" if number >= 100 else f"{max(0.0, number):.1f} s"
 
 
 def _count(number: int, one: str, many: str = "") -> str:

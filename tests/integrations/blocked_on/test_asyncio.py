@@ -266,7 +266,7 @@ async def subprocess_communicate(stack: Stack) -> None:
 
 
 CASES = [
-    (sleep, "timer", "sleep", r"(99\.\d|100) s left"),
+    (sleep, "timer", "sleep", r"(99\.\d|100\.0|100) s left"),
     (queue_get, "queue", "queue get", "0 of 8 items, 1 getter"),
     (queue_put, "queue", "queue put", "1 of 1 items, 1 putter"),
     (queue_join, "queue", "queue join", "1 unfinished"),
@@ -275,10 +275,10 @@ CASES = [
     (event, "event", "event wait", "1 waiter"),
     (condition, "condition", "condition wait", "1 waiter"),
     (barrier, "barrier", "barrier wait", ""),
-    (wait_for, "queue", "queue get", r"0 items, 1 getter.*times out in (49\.\d|50) s"),
-    (wait_for_own_code, "future", "future", r"(times out in (49\.\d|50) s)?"),
-    (timeout_block, "event", "event wait", r"1 waiter, times out in (49\.\d|50) s"),
-    (backstay_timeout, "event", "event wait", r"1 waiter, times out in (49\.\d|50) s"),
+    (wait_for, "queue", "queue get", r"0 items, 1 getter.*times out in (49\.\d|50\.0) s"),
+    (wait_for_own_code, "future", "future", r"(times out in (49\.\d|50\.0) s)?"),
+    (timeout_block, "event", "event wait", r"1 waiter, times out in (49\.\d|50\.0) s"),
+    (backstay_timeout, "event", "event wait", r"1 waiter, times out in (49\.\d|50\.0) s"),
     (future, "future", "future", ""),
     (task, "task", "task", "'other' _forever"),
     (gather, "task", "gather", "2 of 3 pending"),
