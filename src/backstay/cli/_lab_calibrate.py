@@ -87,6 +87,10 @@ def _to_text(knee: Knee) -> str:
             [*lines, "no rate was sustained: is the goal too strict, or the target sick?"]
         )
     at_least = "at least " if knee.censored else ""
+    below = f", below {knee.upper:,.0f}" if knee.upper is not None else ""
     return "\n".join(
-        [*lines, f"knee: {at_least}{knee.rate:,.0f} requests/s (limited by {knee.limited_by})"]
+        [
+            *lines,
+            f"knee: {at_least}{knee.rate:,.0f} requests/s{below} (limited by the {knee.limited_by})",
+        ]
     )

@@ -68,13 +68,14 @@ class LiveProgress:
         from rich.console import Console
         from rich.live import Live
 
+        # First what is drawn: rich draws once while it is being made.
+        self._began = now()
+        self._phase = "starting"
+        self._rows: dict[str, _LiveRow] = {}
         self._console: Any = Console(file=stream, highlight=False)
         self._live: Any = Live(
             console=self._console, refresh_per_second=2, transient=True, get_renderable=self._draw
         )
-        self._began = now()
-        self._phase = "starting"
-        self._rows: dict[str, _LiveRow] = {}
 
     def __enter__(self) -> LiveProgress:
         """Begin to draw."""
@@ -111,10 +112,11 @@ class LiveProgress:
         table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
         for name in ("", "progress", "tasks", "peak", "ok/s", "failed/s", "p99", "memory"):
             table.add_column(name, justify="left" if name in ("", "progress") else "right")
-        for index, (name, row) in enumerate(self._rows.items()):
+        # A copy: rich draws in a thread of its own.
+        for index, (name, row) in enumerate(list(self._rows.items())):
             style = ("dark_orange", "dodger_blue1")[index % 2]
             table.add_row(f"[{style}]{_escaped(name)}[/]", *row.cells())
-        faults = [fault for row in self._rows.values() for fault in row.faults]
+        faults = [fault for row in list(self._rows.values()) for fault in row.faults]
         broken = f"  [yellow]⚡ {_escaped(', '.join(faults))}[/]" if faults else ""
         table.caption = f"[dim]{now() - self._began:.0f} s[/]  {_escaped(self._phase)}{broken}"
         table.caption_justify = "left"
