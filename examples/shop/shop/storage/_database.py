@@ -11,6 +11,9 @@ from shop.storage._errors import StoreError
 BUSY_TIMEOUT_S = 5.0
 # After a checkpoint the log file is cut back to this size, so that a burst leaves no big file behind.
 LOG_SIZE_LIMIT_BYTES = 16 * 1024 * 1024
+# Pages kept per connection; the system caches the file anyway. SQLite's own 2 MiB would fill up
+# with the database for minutes and look like a leak.
+CACHE_KIB = 512
 
 
 def open_writer(path: Path, schema: str, synchronous: str) -> sqlite3.Connection:
@@ -24,6 +27,7 @@ def open_writer(path: Path, schema: str, synchronous: str) -> sqlite3.Connection
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA synchronous = {synchronous}")
+            db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             db.execute(f"PRAGMA journal_size_limit = {LOG_SIZE_LIMIT_BYTES}")
             db.execute("PRAGMA foreign_keys = ON")
             db.executescript(schema)
@@ -46,6 +50,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
     try:
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         db.execute("PRAGMA query_only = ON")
+        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"cannot open the database {path} for reading: {error}") from error
     return db
