@@ -88,6 +88,21 @@ async def test_whole_life_over_the_wire(tmp_path: Path):
             assert await waiting == []
 
 
+async def test_large_messages_come_in_several_pulls(tmp_path: Path):
+    """A pull never grows beyond what gRPC carries; the rest follows at once."""
+    port = free_port()
+    with infra(port, tmp_path):
+        async with BusClient(f"127.0.0.1:{port}") as client:
+            await client.publish(TOPIC, [(f"m{number}", b"x" * 1_000_000) for number in range(8)])
+            got: list[str] = []
+            async with asyncio.timeout(10):
+                while len(got) < 8:
+                    part = await client.pull(TOPIC, GROUP, max_messages=64, wait_s=60, lease_s=30)
+                    assert 1 <= len(part) <= 3
+                    got += names(part)
+            assert got == [f"m{number}" for number in range(8)]
+
+
 async def test_refusals(tmp_path: Path):
     """Names, numbers and sizes out of range are refused with the value and the range, and not retried."""
     port = free_port()

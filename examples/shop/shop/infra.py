@@ -6,55 +6,14 @@ restarted alone: "no servers to install" must not mean "no failures".
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import grpc.aio
-
-from shop.bus import SCHEMA, SERVER_OPTIONS, Broker, BusService
-from shop.contracts import bus_pb2_grpc
-from shop.process import Flags, StartError, bind, port_number, run
-from shop.storage import Store, StoreError
+from shop.process import Flags, port_number, run
 
 NAME = "shop.infra"
-# Waiting pulls are answered at once; this is for calls that wait for the disk.
-STOP_GRACE_S = 2.0
-
-
-async def serve(host: str, port: int, data: Path, max_attempts: int, stop: asyncio.Event) -> None:
-    """Serve the bus on host:port with its state in `data`, until `stop` is set.
-
-    Raises:
-        StartError: the database or the port cannot be used.
-    """
-    # gRPC reports a taken port in five lines of its own; asking first keeps it to one of ours.
-    bind(host, port).close()
-    try:
-        store = await Store(data / "bus.db", SCHEMA).start()
-    except StoreError as error:
-        raise StartError(f"cannot keep the bus in {data}: {error}") from error
-    try:
-        broker = Broker(store, max_attempts=max_attempts)
-        await broker.open()
-        service = BusService(broker)
-        server = grpc.aio.server(options=SERVER_OPTIONS)
-        bus_pb2_grpc.add_BusServicer_to_server(service, server)
-        try:
-            server.add_insecure_port(f"{host}:{port}")
-        except RuntimeError as error:
-            raise StartError(f"cannot listen on {host}:{port}: {error}") from error
-        await server.start()
-        try:
-            await stop.wait()
-        finally:
-            broker.close()
-            await server.stop(STOP_GRACE_S)
-            await service.wait_idle()
-    finally:
-        await store.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,8 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.data.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         flags.error(f"cannot make the directory {given.data}: {error.strerror}")
-    # gRPC tells stderr about every client that went away; it reads this with the first server.
+    # gRPC tells stderr about every client that went away, unless this is set before its import.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    from shop.bus import serve
+
     return run(
         NAME, lambda stop: serve(given.host, given.port, given.data, given.max_attempts, stop)
     )

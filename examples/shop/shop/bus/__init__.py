@@ -7,17 +7,16 @@ in the infra process, `python -m shop.infra`, a process of its own so that it ca
 from __future__ import annotations
 
 from shop.bus._broker import Broker
-from shop.bus._client import CHANNEL_OPTIONS, BusClient
+from shop.bus._client import BusClient
 from shop.bus._delivery import Delivery
 from shop.bus._errors import BusError, BusFull, BusUnavailable
 from shop.bus._rows import SCHEMA
-from shop.bus._service import SERVER_OPTIONS, BusService
+from shop.bus._serve import serve
+from shop.bus._service import BusService
 from shop.bus._statistics import BrokerStatistics, Counters, DeadLetter, GroupStatistics
 
 __all__ = [
-    "CHANNEL_OPTIONS",
     "SCHEMA",
-    "SERVER_OPTIONS",
     "Broker",
     "BrokerStatistics",
     "BusClient",
@@ -29,4 +28,5 @@ __all__ = [
     "DeadLetter",
     "Delivery",
     "GroupStatistics",
+    "serve",
 ]

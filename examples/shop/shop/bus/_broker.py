@@ -255,7 +255,7 @@ class Broker:
             group.maybe.set()
             raise
         group.next_due = taken.next_due
-        if len(taken.deliveries) == limit:  # a backlog: let the next one look at once
+        if taken.more:  # a backlog: let the next one look at once
             group.maybe.set()
             group.quiet_until = 0.0
         else:

@@ -16,20 +16,11 @@ from shop.bus._errors import BusError, BusFull, BusUnavailable
 from shop.bus._shared_ack import SharedAck
 from shop.contracts import bus_pb2 as pb
 from shop.contracts import bus_pb2_grpc
+from shop.rpc import connect
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-CHANNEL_OPTIONS = (
-    # gRPC notices a hung peer by its ping time-out only, and that is 60 s unless set.
-    ("grpc.http2.ping_timeout_ms", 1000),
-    ("grpc.keepalive_time_ms", 2000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # The defaults wait a second, then longer: a broker restart takes less than that.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 500),
-)
 # A publish is cut into calls of at most this size; gRPC refuses messages beyond 4 MiB.
 MAX_CALL_MESSAGES = 500
 MAX_CALL_BYTES = 1024 * 1024
@@ -52,7 +43,7 @@ class BusClient:
     def __init__(self, target: str, *, timeout_s: float = 5.0) -> None:
         self.target = target
         self.timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+        self._channel = connect(target)
         self._stub = bus_pb2_grpc.BusStub(self._channel)
         self._acks = SharedAck(self._ack)
         self._closed = False

@@ -40,6 +40,8 @@ CREATE TABLE IF NOT EXISTS dead(
 # Bounds that keep the file flat when nobody consumes; both drop the oldest first.
 UNCLAIMED_KEPT = 10_000
 DEAD_KEPT = 10_000
+# A pull stops once its payloads reach this: with one more payload the reply stays below gRPC's 4 MiB.
+MAX_TAKE_BYTES = 2 * 1024 * 1024
 # Dedup ids forgotten per publish at most: more than a publish adds on average, so that the table
 # shrinks back after a burst, few enough to keep the job short.
 FORGET_AT_ONCE = 1_000
@@ -60,6 +62,7 @@ class Taken:
     """What a pull leased; filled in by the job itself, so that an abandoned one can be undone."""
 
     deliveries: list[Delivery] = field(default_factory=list)
+    more: bool = False  # it stopped at a limit: there may be more ready rows
     next_due: float | None = None  # when the next lease or delay of the group ends
     expired: int = 0
     dead: int = 0
@@ -169,15 +172,20 @@ def take(
             taken.dead += 1
         else:
             db.execute("UPDATE message SET due = 0, leased = 0 WHERE id = ?", (number,))
-    rows = db.execute(
+    size = 0
+    for number, dedup_id, payload, attempt in db.execute(
         "SELECT id, dedup_id, payload, attempt FROM message WHERE grp = ? AND due = 0 ORDER BY id LIMIT ?",
         (group, limit),
-    ).fetchall()
+    ):
+        taken.deliveries.append(Delivery(number, dedup_id, payload, attempt + 1))
+        size += len(payload)
+        if size >= MAX_TAKE_BYTES:
+            break
+    taken.more = len(taken.deliveries) == limit or size >= MAX_TAKE_BYTES
     db.executemany(
         "UPDATE message SET due = ?, attempt = attempt + 1, leased = 1 WHERE id = ?",
-        [(now + lease_s, row[0]) for row in rows],
+        [(now + lease_s, delivery.id) for delivery in taken.deliveries],
     )
-    taken.deliveries = [Delivery(row[0], row[1], row[2], row[3] + 1) for row in rows]
     (taken.next_due,) = db.execute(
         "SELECT min(due) FROM message WHERE grp = ? AND due > 0", (group,)
     ).fetchone()

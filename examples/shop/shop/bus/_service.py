@@ -20,19 +20,10 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 MAX_NAME = 200  # characters of a topic, group or dedup id
-MAX_PULL = 1_000  # messages; a reply must stay well below gRPC's 4 MiB at the shop's message size
+MAX_PULL = 1_000  # messages
 MAX_PAYLOAD_BYTES = 1024 * 1024
 MAX_WAIT_MS = 60_000
 MAX_LEASE_MS = 3_600_000
-
-SERVER_OPTIONS = (
-    # Without this a second broker on the same port starts happily and gets half of the calls.
-    ("grpc.so_reuseport", 0),
-    # The clients ping each second to notice a hung broker; the default policy would punish that.
-    ("grpc.http2.min_ping_interval_without_data_ms", 500),
-    ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
 
 
 class BusService(bus_pb2_grpc.BusServicer):
