@@ -96,6 +96,9 @@ class LiveProgress:
         """Show what goes on now."""
         self._phase = f"{variant}: {what}" if variant else what
         if variant is not None:
+            for name, row in self._rows.items():
+                if name != variant:
+                    row.phase = "done"
             self._rows.setdefault(variant, _LiveRow()).phase = what
 
     def tick(self, tick: Tick) -> None:
