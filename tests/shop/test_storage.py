@@ -145,6 +145,18 @@ async def test_job_that_ends_the_transaction(tmp_path: Path, breach: str):
         assert "later" in await store.read(names)
 
 
+async def test_broken_database_answers_everybody(tmp_path: Path):
+    """When the connection itself breaks, waiting callers and later ones hear it instead of waiting for ever."""
+    async with Store(tmp_path / "s.db", SCHEMA) as store:
+        async with held_back(store):
+            broken = asyncio.create_task(store.write(lambda db: db.close()))
+            after = asyncio.create_task(store.write(add("after")))
+        async with asyncio.timeout(5):
+            for task in (broken, after, asyncio.create_task(store.write(add("later")))):
+                with pytest.raises(StoreError, match="closed database"):
+                    await task
+
+
 async def test_cancelled_before_it_began_is_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """A job whose caller is gone before it begins is not run, and nothing is logged."""
     caplog.set_level(logging.DEBUG)

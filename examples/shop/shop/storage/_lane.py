@@ -127,11 +127,22 @@ class Lane:
         while not last:
             batch, last = self._take()
             if batch:
-                self._run_batch(db, batch)
+                self._run(db, batch)
+                self._at_work = 0  # before the callers know: they may count at once
                 deliver(batch)
             # A batch must not outlive its turn: results may be large, futures hold whole tasks.
             del batch
-            self._at_work = 0
+
+    def _run(self, db: sqlite3.Connection, batch: list[Job]) -> None:
+        """Run a batch; whatever breaks, each caller gets an answer and the thread goes on."""
+        try:
+            self._run_batch(db, batch)
+        except Exception as error:
+            for job in batch:
+                job.error = StoreError(
+                    f"{self.name} failed; ask whether your row is there: {error}"
+                )
+                job.error.__cause__ = error
 
     def _take(self) -> tuple[list[Job], bool]:
         """Wait for one job, then take along what has piled up. True = the end mark was reached."""
