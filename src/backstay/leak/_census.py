@@ -315,7 +315,8 @@ def _evenly(order: list[int]) -> list[int]:
 def _ask(task: AnyTask, owner: Scope | None, at: float, orphan: bool, overdue: bool) -> Witness:
     card = info(task)
     wait = blocked_on(task)
-    default_name = card.name.startswith("Task-")
+    # "None": Python 3.13 names the unnamed so when a task factory is set (set_name(None)).
+    default_name = card.name.startswith("Task-") or card.name == "None"
     return Witness(
         task_name=card.coroutine if default_name else card.name,
         born=card.born,

@@ -154,6 +154,16 @@ async def test_a_witness_tells_who_asked_the_task_to_end() -> None:
     task.cancel()
 
 
+@pytest.mark.parametrize("name", ["Task-17", "None"])
+async def test_a_task_that_nobody_named_goes_by_its_coroutine(name: str) -> None:
+    """Numbers that asyncio gives out say nothing to a reader."""
+    task = asyncio.create_task(sleep_for(99), name=name)  # the line
+    await asyncio.sleep(1)
+    (witness,) = site_in(take_census(asyncio.get_running_loop()).sites, "# the line").witnesses
+    assert witness.task_name == "sleep_for"
+    task.cancel()
+
+
 async def test_untracked_tasks_are_counted_where_they_are_defined() -> None:
     """Without tracking there is no spawn line: the coroutine's own line stands in, without an age."""
     loop = asyncio.get_running_loop()
