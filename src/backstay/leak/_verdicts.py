@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from backstay.leak._advice import advice
 from backstay.leak._census import Census, Site, SiteCensus, Witness, trace_ids
@@ -137,14 +138,15 @@ def _typical(accused: list[Witness]) -> Witness:
     """The oldest of the largest group that waits for the same thing."""
     waits = Counter((one.waits_for, one.await_site) for one in accused)
     commonest = waits.most_common(1)[0][0]
-    return next(one for one in accused if (one.waits_for, one.await_site) == commonest)
+    found = next(one for one in accused if (one.waits_for, one.await_site) == commonest)
+    return replace(found, await_site=_relative(found.await_site))
 
 
 def _blocked_on(witness: Witness) -> str:
     if not witness.waits_for:
         return ""
     detail = f" ({witness.wait_detail})" if witness.wait_detail else ""
-    return f"{witness.waits_for}{detail} at {_relative(witness.await_site)}"
+    return f"{witness.waits_for}{detail} at {witness.await_site}"
 
 
 def _evidence(
