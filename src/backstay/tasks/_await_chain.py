@@ -120,7 +120,7 @@ def await_chain(task: asyncio.Task[Any]) -> tuple[ChainFrame, ...]:
         if running:
             return _cut(running)
         steps = walk(task)
-        frames = [_chain_frame(link) for link in steps.links]
+        frames = [frame for link in steps.links if (frame := _chain_frame(link)) is not None]
     except (
         Exception
     ):  # rule 3: the task may change under our eyes, an empty answer is the honest one
@@ -264,9 +264,12 @@ def _line(frame: FrameType) -> int:
     return cast("int | None", frame.f_lineno) or 0
 
 
-def _chain_frame(link: Any) -> ChainFrame:
+def _chain_frame(link: Any) -> ChainFrame | None:
+    frame = _attribute(link, "frame")
+    if frame is None:
+        return None  # it has ended, maybe this very moment
     file, _, function = code_names(link)
-    return ChainFrame(function, file, line_of(link))
+    return ChainFrame(function, file, _line(frame))
 
 
 def _running_stack(coroutine: Any) -> list[ChainFrame]:
