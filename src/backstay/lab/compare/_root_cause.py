@@ -99,7 +99,8 @@ def _cause(service: str, finding: Mapping[str, object], cwd: Path) -> RootCause:
         owner=_word(finding, "owner"),
         trace_ids=_words(traces)[:_MAX_TRACES],
         services=(service,),
-        advice=_word(finding, "advice"),
+        # Paths in sentences are as long as the sentence; people know where they are.
+        advice=_word(finding, "advice").replace(f"{cwd.resolve()}/", ""),
     )
 
 

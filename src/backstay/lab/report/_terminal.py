@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ __all__ = ["Paint", "no_paint", "to_text"]
 Paint = Callable[[str, str], str]
 """Colours a text; the names are those of the palette: a, b, good, bad, open, soft, strong."""
 
+_WIDTH = 100
 _CODES = {"a": "33", "b": "36", "good": "32", "bad": "31", "open": "33", "soft": "2", "strong": "1"}
 _MARKS = {"met": "✓", "missed": "✗", "unknown": "?", "goal met": "★", "goal missed": "☆"}
 _HUES = {
@@ -105,5 +107,12 @@ def _leak(cause: RootCause, paint: Paint) -> list[str]:
     if cause.trace_ids:
         lines.append(f"  trace: {cause.trace_ids[0]}")
     if cause.advice:
-        lines.append(f"  advice: {cause.advice}")
+        lines += textwrap.wrap(
+            f"advice: {cause.advice}",
+            _WIDTH,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
     return lines
