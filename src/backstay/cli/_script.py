@@ -61,7 +61,7 @@ def find_script(path: str) -> Program:
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path!r} cannot be read: check its permissions")
     main = types.ModuleType("__main__")
-    file = os.path.abspath(path)
+    file = os.path.join(os.getcwd(), path)  # as python does: absolute, not normalised
     main.__dict__.update(
         __file__=file, __loader__=SourceFileLoader("__main__", file), __package__=None
     )

@@ -11,9 +11,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from types import FrameType
 from typing import Any, NoReturn
 
 from backstay.cli._application import load_application, put_working_directory_first
@@ -56,12 +57,34 @@ def serve(args: argparse.Namespace, target: str) -> int:
             admin = AdminServer(args.admin, leak_interval=interval, ready=lambda: readiness.ready)
             stack.enter_context(admin)
         put_working_directory_first()
-        app = load_application(target, factory=bool(args.factory))
+        try:
+            with _stop_ends_the_import():
+                app = load_application(target, factory=bool(args.factory))
+        except _StoppedEarly:
+            return 0
         _log_to_stderr()  # again: a module that sets up logging switches off what it does not name
         front, requests = _wrap(app, args, readiness)
         if admin is not None:
             admin.watch_requests(requests)
         return _Service(args, target, front, sock, budget, readiness, admin).run()
+
+
+class _StoppedEarly(KeyboardInterrupt):
+    """SIGTERM came while the application was imported; derived so that imports let it through."""
+
+
+@contextmanager
+def _stop_ends_the_import() -> Generator[None]:
+    """Treat SIGTERM like Ctrl-C while there is no loop yet: unwind, clean up, end."""
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise _StoppedEarly
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Service:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any
@@ -42,6 +43,7 @@ _log = logging.getLogger("backstay.run")
 
 #: Seconds that a cancelled request or hook gets to tidy up.
 _TIDY_S = 1.0
+_HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _POLL_S = 0.05
 
 
@@ -251,14 +253,10 @@ class Life:
         Our own and uvicorn's are left out; the application's lifespan is theirs
         only from the moment on when its shutdown hook runs.
         """
-        plumbing = {"Life.live", "Server.serve"} | (
-            set() if self._drained.done() else {"LifespanOn.main"}
+        plumbing = (
+            ("Server.serve",) if self._drained.done() else ("Server.serve", "LifespanOn.main")
         )
-        return [
-            task
-            for task in live_tasks(self._loop)
-            if getattr(task.get_coro(), "__qualname__", "") not in plumbing
-        ]
+        return [task for task in live_tasks(self._loop) if not _is_plumbing(task, plumbing)]
 
     async def live(self) -> ShutdownRecord:
         """Serve until `stop_soon`, shut down within the budget, and say how it went.
@@ -316,7 +314,7 @@ class Life:
         begun = now()
         left = self._budget.drain_left(self._since, begun)
         _log.info(
-            "stopped accepting; %d requests to finish within %.3g s",
+            "stops accepting; %d requests to finish within %.3g s",
             len(self._server.requests),
             left,
         )
@@ -353,7 +351,7 @@ class Life:
         me = asyncio.current_task()
         await asyncio.wait({serving}, timeout=_TIDY_S / 2)
         alive = {task for task in live_tasks(self._loop) if task is not me}
-        self._record.leftovers = leftovers(alive)
+        self._record.leftovers = leftovers(self.unfinished())
         for one in self._record.leftovers:
             _log.warning("left over: %s", one)
         for task in alive:
@@ -375,3 +373,10 @@ class Life:
             "" if ok else ", not in order",
             f" ({detail})" if detail else "",
         )
+
+
+def _is_plumbing(task: asyncio.Task[Any], names: tuple[str, ...]) -> bool:
+    coroutine = task.get_coro()
+    code = getattr(coroutine, "cr_code", None)
+    ours = code is not None and code.co_filename.startswith(_HOUSE)
+    return ours or getattr(coroutine, "__qualname__", "") in names
