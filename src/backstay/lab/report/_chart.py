@@ -164,7 +164,8 @@ def _names(chart: Chart) -> list[str]:
         if values:
             ends.append((chart.py(values[-1]), line))
     ends.sort(key=lambda end: end[0])
-    places = [y for y, _ in ends]
+    # Not beside the labels of the spans, which may run on above the plot.
+    places = [max(y, chart.top + 12) for y, _ in ends]
     for index in range(1, len(places)):
         places[index] = max(places[index], places[index - 1] + 2 * _LABEL_GAP)
     lowest = chart.height - chart.bottom - 8

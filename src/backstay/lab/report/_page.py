@@ -228,11 +228,11 @@ def _fairness(comparison: Comparison) -> str:
         ),
         (
             "Judged",
-            f"from second {scenario.load.warmup_s:g} to {comparison.duration_s:g} of the load",
+            f"from second {scenario.load.warmup_s:.4g} to {comparison.duration_s:g} of the load",
         ),
         (
             "Memory growth",
-            f"Theil–Sen slope from second {begin:g} to {end:g}, in percent of its level at second {begin:g}",
+            f"Theil–Sen slope from second {begin:.4g} to {end:.4g}, in percent of its level at second {begin:.4g}",
         ),
         (
             "Tracking",
@@ -266,8 +266,8 @@ def _variant(comparison: Comparison, name: str, title: str) -> str:
 def _fault_words(comparison: Comparison) -> list[str]:
     duration = comparison.duration_s
     return [
-        f"{escape(fault.label)}, from second {fault.at_s:g} to "
-        f"{min(fault.until_s or duration, duration):g}: <code>{escape(json.dumps(dict(fault.body)))}</code> "
+        f"{escape(fault.label)}, from second {fault.at_s:.4g} to "
+        f"{min(fault.until_s or duration, duration):.4g}: <code>{escape(json.dumps(dict(fault.body)))}</code> "
         f"to {escape(fault.process)}"
         for fault in comparison.scenario.faults
     ]
