@@ -69,17 +69,29 @@ async def test_rate_limit():
 
 async def test_max_concurrency_queues_in_order():
     """Requests beyond the limit wait their turn; one whose client left meanwhile is never worked on."""
-    async with serving(Gateway(), Script(latency_ms=30, max_concurrency=1)) as gateway:
-        tasks = []
-        for number in range(4):
+    async with serving(Gateway(), Script(latency_ms=800, max_concurrency=1)) as gateway:
+        tasks = [notify(gateway, 0)]
+        await gateway.until(working=1)
+        await gateway.control(latency_ms=0)  # for those that follow
+        for number in range(1, 4):
             tasks.append(notify(gateway, number))
-            await gateway.until(requests=number + 1)
-        await gateway.until(working=1, requests=4)
+            await gateway.until(queued=number)
         tasks[2].cancel()
+        await gateway.until(queued=2, gone=1, working=1)
         assert [(await task)[0] for task in (tasks[0], tasks[1], tasks[3])] == [202] * 3
         assert await sent(gateway) == ["n0", "n1", "n3"]
-        await gateway.control(max_concurrency=None)
         assert (await gateway.traffic())["queued"] == 0
+
+
+async def test_raising_max_concurrency_fills_the_places():
+    """What queues begins at once when the limit is lifted."""
+    async with serving(Gateway(), Script(latency_ms=600_000, max_concurrency=1)) as gateway:
+        tasks = [notify(gateway, number) for number in range(3)]
+        await gateway.until(working=1, queued=2)
+        await gateway.control(max_concurrency=None)
+        await gateway.until(working=3, queued=0)
+        for task in tasks:
+            task.cancel()
 
 
 async def test_hang_holds_and_releases(monkeypatch: pytest.MonkeyPatch):
