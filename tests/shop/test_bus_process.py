@@ -42,6 +42,7 @@ def infra(port: int, data: Path, *flags: str) -> Iterator[subprocess.Popen[str]]
     finally:
         if process.poll() is None:
             process.terminate()
+            process.send_signal(signal.SIGCONT)  # a test may have failed while it was stopped
         output, _ = process.communicate(timeout=10)
         assert output == ""
 
