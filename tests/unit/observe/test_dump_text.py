@@ -135,6 +135,23 @@ def test_rows_are_bounded() -> None:
     assert one.endswith("… and 1 more group with 1 task\n")
 
 
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        (LIB, "uvicorn/server.py:24"),
+        ("/usr/lib/python3/dist-packages/six.py:1", "six.py:1"),
+        ("/usr/lib/python3.12/asyncio/tasks.py:9", "asyncio/tasks.py:9"),
+        ("/checkout/src/backstay/cli/_run.py:9", "backstay/cli/_run.py:9"),
+        ("/home/me/asyncio/shop.py:9", "/home/me/asyncio/shop.py:9"),
+        ("/home/me/backstay/shop.py:9", "/home/me/backstay/shop.py:9"),
+        (f"{CWD}/shop/a.py:3", "shop/a.py:3"),
+    ],
+)
+def test_places_are_short_and_can_still_be_found(place: str, shown: str) -> None:
+    """Library paths start at the package, one's own where one stands; others stay whole."""
+    assert f" {shown}  " in to_text(to_json(made(group(site=place))), width=250)
+
+
 def test_nothing_to_show() -> None:
     """A process without tasks is said to have none."""
     assert to_text(to_json(made())) == "no tasks in process 4711\n"

@@ -202,12 +202,16 @@ def _age(seconds: float) -> str:
 
 def _short(place: str) -> str:
     """Shorten a place so that a reader still finds the file: library-relative, or cwd-relative."""
-    for marker in ("/site-packages/", "/dist-packages/", "/asyncio/"):
+    for marker in ("/site-packages/", "/dist-packages/"):
+        _, found, tail = place.rpartition(marker)
+        if found:
+            return tail
+    for marker in ("/asyncio/", "/backstay/"):
         head, found, tail = place.rpartition(marker)
-        if found and (marker != "/asyncio/" or "/python3" in head):
-            return tail if marker != "/asyncio/" else f"asyncio/{tail}"
-    here = os.getcwd() + os.sep
-    return place.removeprefix(here)
+        # Only where these names are the packages, and not some folder of the user's.
+        if found and ("/lib/python3" in head or head.endswith("/src")):
+            return marker[1:] + tail
+    return place.removeprefix(os.getcwd() + os.sep)
 
 
 def _count(number: int, one: str) -> str:
