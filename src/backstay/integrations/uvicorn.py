@@ -21,7 +21,6 @@ from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any
 
 import uvicorn
-from uvicorn.config import STARTUP_FAILURE
 
 from backstay._base import now
 from backstay.errors import BackstayError
@@ -43,6 +42,8 @@ _log = logging.getLogger("backstay.run")
 
 #: Seconds that a cancelled request or hook gets to tidy up.
 _TIDY_S = 1.0
+_STARTUP_FAILED = "the application failed to start: its error is above"
+_STARTUP_FAILURE = 3  # what uvicorn gives to sys.exit; the name for it has moved between versions
 _HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _POLL_S = 0.05
 
@@ -166,13 +167,15 @@ class _Served(uvicorn.Server):
         try:
             await super().startup(sockets)
         except SystemExit as error:
-            if error.code != STARTUP_FAILURE:
+            if error.code != _STARTUP_FAILURE:
                 raise
-            raise StartupFailed("the application failed to start: its error is above") from None
+            raise StartupFailed(_STARTUP_FAILED) from None
         except OSError:  # the door could not be opened; what the application has opened is closed
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.lifespan.shutdown(), _TIDY_S)
             raise
+        if self.lifespan.should_exit:  # how older versions tell of it
+            raise StartupFailed(_STARTUP_FAILED)
         run_hooks = self.lifespan.shutdown
 
         async def shutdown() -> None:
