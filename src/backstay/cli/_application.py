@@ -109,7 +109,9 @@ def _candidates(module: ModuleType) -> str:
 
 def _call_factory(found: Any, target: str) -> Any:
     if not callable(found):
-        raise UsageError(f"{target} is of type {_kind(found)} and not a factory: leave out --factory")
+        raise UsageError(
+            f"{target} is of type {_kind(found)} and not a factory: leave out --factory"
+        )
     try:
         return found()
     except Exception as error:

@@ -39,12 +39,10 @@ def execute(args: argparse.Namespace) -> int:
     """
     import json
 
-    from backstay.observe import dump
     from backstay.observe.admin import AdminClient
+    from backstay.observe.dump import to_text
 
     client = AdminClient(args.target, timeout=args.wait)
     document = client.get(f"/v1/ps?stacks={int(args.stacks)}&tree={int(args.tree)}")
-    print(
-        json.dumps(document) if args.json else dump.to_text(document), end="\n" if args.json else ""
-    )
+    print(json.dumps(document) if args.json else to_text(document), end="\n" if args.json else "")
     return 0

@@ -62,7 +62,17 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "asyncio", "uvloop"),
         help="event loop (auto: uvloop if installed)",
     )
-    add("--timeout", type=seconds, metavar="S", help="deadline of a request that brings none (10)")
+    add(
+        "--timeout",
+        type=seconds,
+        metavar="S",
+        help="deadline of a request that brings none (10; 0 = none)",
+    )
+    add(
+        "--on-orphan",
+        choices=("report", "cancel", "adopt"),
+        help="tasks that outlive their request",
+    )
     add("--max-in-flight", type=count, metavar="N", help="requests served at once; more get 503")
     add("--lame-duck", type=seconds, metavar="S", help="serve on this long while not ready (2)")
     add("--grace", type=seconds, metavar="S", help="from the first signal to the exit (25)")
@@ -75,7 +85,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 _APP_ONLY = (
-    "host", "port", "loop", "timeout", "max_in_flight", "lame_duck", "grace", "probes", "livez",
+    "host", "port", "loop", "timeout", "on_orphan", "max_in_flight", "lame_duck", "grace", "probes", "livez",
     "readyz", "factory", "access_log", "json",
 )  # fmt: skip
 

@@ -48,7 +48,7 @@ def serve(args: argparse.Namespace, target: str) -> int:
     _need_uvicorn()
     budget = _budget(args)
     readiness = Readiness()
-    _log_to_stderr()
+    _log_to_stderr(bool(args.access_log))
     with ExitStack() as stack:
         sock = stack.enter_context(bind(args.host or "127.0.0.1", _or(args.port, 8000)))
         admin: AdminServer | None = None
@@ -62,8 +62,10 @@ def serve(args: argparse.Namespace, target: str) -> int:
                 app = load_application(target, factory=bool(args.factory))
         except _StoppedEarly:
             return 0
-        _log_to_stderr()  # again: a module that sets up logging switches off what it does not name
-        front, requests = _wrap(app, args, readiness)
+        _log_to_stderr(
+            bool(args.access_log)
+        )  # again: a module that sets up logging switches off what it does not name
+        front, requests = _wrap(app, args, readiness, budget.hooks_reserve)
         if admin is not None:
             admin.watch_requests(requests)
         return _Service(args, target, front, sock, budget, readiness, admin).run()
@@ -207,16 +209,18 @@ def _budget(args: argparse.Namespace) -> ShutdownBudget:
 
 
 def _wrap(
-    app: Any, args: argparse.Namespace, readiness: Readiness
+    app: Any, args: argparse.Namespace, readiness: Readiness, hooks_reserve: float
 ) -> tuple[Any, Callable[[], object]]:
     from backstay.integrations.asgi import guard
     from backstay.integrations.uvicorn import Front
 
-    options: dict[str, Any] = {"observe": bool(args.observe)}
+    options: dict[str, Any] = {"observe": bool(args.observe), "drain_timeout": hooks_reserve}
     if args.timeout is not None:
-        options["timeout"] = args.timeout
+        options["timeout"] = args.timeout or None  # 0 on a command line is how to say "none"
     if args.max_in_flight is not None:
         options["max_in_flight"] = args.max_in_flight
+    if args.on_orphan is not None:
+        options["on_orphan"] = args.on_orphan
     try:
         guarded = guard(app, **options)
     except ValueError as error:
@@ -244,18 +248,19 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def _log_to_stderr() -> None:
+def _log_to_stderr(access_log: bool) -> None:
     """Show our own lines on stderr, unless the program has set up logging for them."""
-    log = logging.getLogger("backstay")
-    for name in ("", ".run", ".admin"):
-        logging.getLogger(f"backstay{name}").disabled = False
-    if log.handlers:
-        return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
+    for name in ("backstay", "backstay.run", "backstay.admin", "uvicorn.access"):
+        logging.getLogger(name).disabled = False
+    for name in ("backstay", "uvicorn.access")[: 1 + access_log]:
+        log = logging.getLogger(name)
+        if log.handlers:
+            continue
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
 
 
 def _or(value: Any, default: Any) -> Any:

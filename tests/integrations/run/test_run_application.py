@@ -193,6 +193,18 @@ def test_probes_can_be_moved_and_switched_off(start: Start) -> None:
     assert off.get("/readyz")[0] == 404
 
 
+def test_requests_are_logged_on_demand_and_logging_set_up_later_does_no_harm(
+    start: Start, room: Path
+) -> None:
+    """`dictConfig` switches off every logger that it does not name; ours speak on."""
+    source = (room / "web.py").read_text()
+    setup = "import logging.config\nlogging.config.dictConfig({'version': 1})\n"
+    (room / "web.py").write_text(setup + source)
+    process = start(*RUN, "--access-log")
+    assert process.get("/") == (200, "ok")
+    process.wait_for(r'uvicorn\.access: 127\.0\.0\.1:\d+ - "GET / HTTP/1\.1" 200')
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_both_loops_serve(start: Start, loop: str) -> None:
     """And the statistics tell which one it is."""

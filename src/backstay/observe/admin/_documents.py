@@ -15,6 +15,7 @@ from backstay import leak
 from backstay._base import now
 from backstay.observe.admin._http import Request
 from backstay.observe.admin._statistics import Pulses, process_statistics
+from backstay.observe.dump import document as dump_document
 from backstay.tasks import installed_loops
 
 __all__ = ["Documents"]
@@ -113,9 +114,7 @@ class Documents:
         return 200, asdict(record)
 
     def _ps(self, asked: Request) -> tuple[int, object]:
-        from backstay.observe import dump
-
-        return 200, dump.document(stacks=asked.switch("stacks"), tree=asked.switch("tree"))
+        return 200, dump_document(stacks=asked.switch("stacks"), tree=asked.switch("tree"))
 
     def _leaks(self, asked: Request) -> tuple[int, object]:
         report = self._report()

@@ -155,7 +155,8 @@ def _plain(record: object) -> Mapping[str, object] | None:
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         return dataclasses.asdict(record)
     if isinstance(record, Mapping):
-        return {str(name): value for name, value in cast("Mapping[Any, Any]", record).items()}
+        fields: dict[Any, Any] = dict(cast("Any", record))
+        return {str(name): value for name, value in fields.items()}
     raise TypeError(f"requests() returned {type(record).__name__}, not a dataclass or a mapping")
 
 
