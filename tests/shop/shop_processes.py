@@ -15,16 +15,11 @@ from typing import Any
 import aiohttp
 
 from backstay.lab.scenario import Blanks, Process, Scenario, fill, load_scenario
+from backstay.lab.system import allocate_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = ROOT / "examples" / "shop" / "scenarios" / "leaky-checkout.toml"
 SERVICES = ("order", "fulfilment", "payment", "inventory")
-
-
-def _free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 class Shop:
@@ -45,7 +40,7 @@ class Shop:
             variant=variant,
             run_dir=run_dir,
             seed=1,
-            ports={name: _free_port() for name in self.processes},
+            ports=allocate_ports(list(self.processes)),
             admins={name: run_dir / f"{name}.sock" for name in self.processes},
         )
         self.running: dict[str, subprocess.Popen[bytes]] = {}

@@ -63,9 +63,11 @@ class Consumer:
         while True:
             try:
                 await self.batch()
-            except (BusError, StoreError) as error:
-                # What was not acknowledged comes again.
-                log.warning("batch given up, next try in %g s: %s", RETRY_S, error)
+            except Exception as error:
+                # The border of this loop: what was not acknowledged comes again. A neighbour that
+                # is away is no news worth a page of traceback; anything else is.
+                away = isinstance(error, (BusError, StoreError))
+                log.warning("batch given up, next try in 1 s: %s", error, exc_info=not away)
                 await asyncio.sleep(RETRY_S)
             await asyncio.sleep(PAUSE_S)
 

@@ -9,10 +9,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from shop.bus import BusClient
+from shop.bus import BusClient, BusError
 from shop.business.states import State
 from shop.order.book import Book
 from shop.order.peers import Inventory
+from shop.rpc import RpcError
 
 log = logging.getLogger("shop.order")
 
@@ -111,10 +112,13 @@ async def repeat(work: Round, pause_s: float, full: int = BATCH) -> None:
     while True:
         try:
             handled = await work()
-        except Exception:
-            # The border of this loop: whatever the round met, the next one tries again.
+        except Exception as error:
+            # The border of this loop: whatever the round met, the next one tries again. A neighbour
+            # that is away is no news worth a page of traceback; anything else is.
             name = getattr(work, "__qualname__", repr(work))
-            log.warning("a round of %s failed, next try in 1 s", name, exc_info=True)
+            away = isinstance(error, (RpcError, BusError))
+            reason = error.details() if isinstance(error, RpcError) else error
+            log.warning("%s: next try in 1 s: %s", name, reason, exc_info=not away)
             handled = 0
             await asyncio.sleep(1.0)
         if handled < full:
