@@ -51,7 +51,7 @@ class Exchange:
         self,
         index: int,
         intended_at: float,
-        request: Any,  # noqa: ANN401 - carried for the caller, never looked at here
+        request: Any,
         payload: bytes,
         *,
         is_head: bool,
@@ -99,13 +99,13 @@ class _Connection(asyncio.Protocol):
     # -- transport side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         self._owner.made(self)
 
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except Exception:  # noqa: BLE001 - many kinds for one fact: this is not HTTP
+        except Exception:
             self._fail("unexpected")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -215,7 +215,7 @@ class Connections:
         self._closed = False
         self.opened = 0
 
-    def new_parser(self, protocol: asyncio.Protocol) -> Any:  # noqa: ANN401 - no types
+    def new_parser(self, protocol: asyncio.Protocol) -> Any:
         """Return a reply parser that calls the protocol."""
         return self._parser_class(protocol)
 
@@ -332,9 +332,9 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _parser_class() -> Any:  # noqa: ANN401 - a C class without types
+def _parser_class() -> Any:
     try:
-        from httptools import HttpResponseParser  # noqa: PLC0415 - an extra
+        from httptools import HttpResponseParser
     except ImportError as error:
         raise UsageError(
             "the load generator needs the package httptools, which is not installed; "

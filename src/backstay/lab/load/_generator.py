@@ -154,7 +154,7 @@ class _Run:
     def _guarded(self, callback: Callable[[], None]) -> None:
         try:
             callback()
-        except Exception as error:  # noqa: BLE001 - handed on to whoever awaits the run
+        except Exception as error:
             self._abort(error)
 
     def _abort(self, error: Exception) -> None:

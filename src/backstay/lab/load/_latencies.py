@@ -71,7 +71,7 @@ class Latencies:
         return encoded.decode("ascii")
 
 
-def _new_histogram() -> Any:  # noqa: ANN401 - the package carries no types
+def _new_histogram() -> Any:
     try:
         module = importlib.import_module("hdrh.histogram")  # an extra, and without types
     except ImportError as error:

@@ -162,7 +162,7 @@ def check_base_url(url: str) -> tuple[str, int]:
 
 def _check_number(name: str, value: float, above: float, at_most: float, unit: str) -> None:
     """Refuse what is not a finite number in (above, at_most]; NaN fails every comparison."""
-    number = cast(object, value)
+    number = cast("object", value)
     if (
         not isinstance(number, (int, float))
         or isinstance(number, bool)

@@ -75,7 +75,7 @@ class WorkloadSpec:
     """
 
     target: str
-    options: Mapping[str, Any] = field(default_factory=lambda: {})
+    options: Mapping[str, Any] = field(default_factory=dict)
     pythonpath: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class WorkloadSpec:
                 f"expected a class in an importable module: check the name and pythonpath"
             ) from error
         try:
-            return cast(Workload, factory(seed, self.options))
+            return cast("Workload", factory(seed, self.options))
         except Exception as error:
             raise UsageError(
                 f"workload {self.target!r} refused its options: {type(error).__name__}: {error}"

@@ -53,7 +53,7 @@ def main() -> int:
     job: dict[str, Any] = json.loads(line)
     _leave_with_parent(stdin)
 
-    def say(word: str, value: Any) -> None:  # noqa: ANN401 - any JSON
+    def say(word: str, value: Any) -> None:
         stdout.write(json.dumps({word: value}).encode() + b"\n")
         stdout.flush()
 
@@ -134,7 +134,7 @@ def _allow_files(wanted: int) -> None:
     """
     if importlib.util.find_spec("resource") is None:
         return
-    import resource  # noqa: PLC0415 - POSIX only
+    import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -152,7 +152,7 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     if name == "asyncio" or (name == "auto" and importlib.util.find_spec("uvloop") is None):
         return asyncio.new_event_loop
     try:
-        import uvloop  # noqa: PLC0415 - an extra
+        import uvloop
     except ImportError as error:
         raise UsageError(
             "loop is 'uvloop' and the package uvloop is not installed; "
