@@ -31,6 +31,7 @@ __all__ = [
     "format_baggage",
     "format_timeout_ms",
     "format_traceparent",
+    "new_ids",
     "new_request_id",
     "new_span_id",
     "new_trace_id",
@@ -183,6 +184,13 @@ def new_span_id() -> str:
 def new_request_id() -> str:
     """Make a request id: 16 hex digits."""
     return f"{_ids.getrandbits(64):016x}"
+
+
+def new_ids() -> tuple[str, str]:
+    """Make a trace id and a request id with one throw of the dice."""
+    both = f"{_ids.getrandbits(192):048x}"
+    trace_id = both[:32]
+    return (trace_id if trace_id != _NO_TRACE else new_trace_id()), both[32:]
 
 
 def format_baggage(carried: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-__all__ = ["Places"]
+__all__ = ["NO_LIMIT", "Places"]
 
 
 class Places:
@@ -79,3 +79,7 @@ class Places:
             turn = self._line.popleft()
             if not turn.done():
                 turn.set_result(False)
+
+
+NO_LIMIT = Places(None)
+"""Shared by all scopes without a limit: nobody ever waits here, so it never changes."""

@@ -37,7 +37,7 @@ from backstay.tasks._coroutine import as_coroutine
 from backstay.tasks._interrupt import Interrupt
 from backstay.tasks._outcome import Outcome, decide
 from backstay.tasks._owner import current_owner
-from backstay.tasks._places import Places
+from backstay.tasks._places import NO_LIMIT, Places
 from backstay.tasks._scope_record import ScopeOptions, ScopeStatistics, State, Timer
 from backstay.tasks._tracked_task import TrackedTask, card_of, set_owner, stamp_cancel
 
@@ -165,7 +165,7 @@ class Scope:
         self._options = options
         self.name = name
         self.kind = kind
-        self._places = Places(options.max_tasks)
+        self._places = NO_LIMIT if options.max_tasks is None else Places(options.max_tasks)
         self.trace_id = trace_id
         self.path: tuple[str, ...] = (name,)
         self.state: State = "new"
@@ -288,13 +288,17 @@ class Scope:
             delay = max(0.0, context.deadline - opened_at)
             self._timer = self._loop.call_later(delay, self._on_deadline, context.timeout)
 
+    def _strikes(self) -> bool:
+        """Whether something will cut this scope at its deadline."""
+        return self._timer is not None
+
     def _parent_watches(self, context: ambient.Context) -> bool:
         """Whether the enclosing scope will already cut our task at this deadline."""
         parent = self._parent
         return (
             parent is not None
             and (parent._host is self._host or self._host in parent._children)
-            and parent._timer is not None
+            and parent._strikes()
             and parent.deadline == context.deadline
         )
 
