@@ -7,7 +7,7 @@ it everywhere, and no rule can quietly depend on the wall clock, which jumps.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -51,7 +51,7 @@ def wall() -> float:
 
 
 @contextmanager
-def use_clock(clock: Clock) -> Iterator[None]:
+def use_clock(clock: Clock) -> Generator[None]:
     """Read time from `clock` inside the block, everywhere in the process.
 
     Args:

@@ -6,7 +6,7 @@ arguments: whatever a function needs to do its job belongs in its signature.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Generic, TypeVar, cast
 
@@ -67,7 +67,7 @@ class Key(Generic[T]):
 
 
 @contextmanager
-def bind(key: Key[T], value: T) -> Iterator[None]:
+def bind(key: Key[T], value: T) -> Generator[None]:
     """Bind `key` to `value` inside the block and in everything called or spawned from it."""
     token = enter(current().with_value(key, value))
     try:

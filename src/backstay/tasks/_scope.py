@@ -364,13 +364,14 @@ class Scope:
             child_context = copy_context()
             child_context.run(self._adopt_context)
             task = self._loop.create_task(coroutine, context=child_context)
-        tracked = type(task) is TrackedTask  # by our factory, which counted it as a raw one
-        if surrounding is not None and (tracked or card_of(task) is not None):
-            surrounding.raw_spawned -= 1
-        if tracked:
-            cast("TrackedTask", task)._owner = self
+        if type(task) is TrackedTask:  # made by our factory, which counted it as a raw one
+            task._owner = self
+            counted = True
         else:
+            counted = card_of(task) is not None
             set_owner(task, self)
+        if counted and surrounding is not None:
+            surrounding.raw_spawned -= 1
         self._spawned += 1
         if task.done():  # an eager task that needed no second step
             self._on_child_done(task)

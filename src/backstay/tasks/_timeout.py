@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import Token
 from types import TracebackType
+from typing import Literal
 
 from backstay import context as ambient
 from backstay._base import now
@@ -71,7 +72,7 @@ class Timeout:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> bool:
+    ) -> Literal[False]:
         """Stop the clock; raise `DeadlineExceeded` when it ran out and cut the block."""
         if self._timer is not None:
             self._timer.cancel()

@@ -120,7 +120,7 @@ def _fast_factory(machinery: Machinery, tick: list[float], depth: int) -> Factor
                 break
         else:
             task._site = frame.f_code
-            lasti = frame.f_lasti
+            lasti: int = frame.f_lasti
             try:
                 shared = offsets[lasti]
                 if shared is None:
@@ -169,12 +169,14 @@ def _general_factory(machinery: Machinery, make: Factory) -> Factory:
 
 def _maker(previous: Factory | None) -> Factory:
     if previous is None:
-        return cast(
-            "Factory", lambda loop, coro, **options: TrackedTask(coro, loop=loop, **options)
-        )
+        return _plain_task
     if previous is getattr(asyncio, "eager_task_factory", None):
-        return cast("Factory", _eager_task)
+        return _eager_task
     return previous
+
+
+def _plain_task(loop: Loop, coro: Coroutine[Any, Any, Any], **options: Any) -> TrackedTask:
+    return TrackedTask(coro, loop=loop, **options)
 
 
 def _eager_task(loop: Loop, coro: Coroutine[Any, Any, Any], **options: Any) -> TrackedTask:

@@ -48,7 +48,7 @@ def test_empty_and_zero_are_no_special_trouble() -> None:
     histogram.merge(Histogram())
     assert histogram.quantile(0.5) == 0.0
     assert histogram.quantile(1.0) == 8.0
-    assert list(histogram.buckets())[0] == (0.0, 3)
+    assert next(histogram.buckets()) == (0.0, 3)
     empty = Histogram()
     empty.merge(histogram)
     assert empty.lowest == 0.0
