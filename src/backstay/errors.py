@@ -7,6 +7,9 @@
         ├── NoOwner                   go() was called where no scope is open          (caller's bug; also a RuntimeError)
         ├── ScopeClosed               work was given to a scope that has ended        (caller's bug; also a RuntimeError)
         ├── ScopeMisuse               a scope was entered twice, left elsewhere, …    (caller's bug; also a RuntimeError)
+        ├── SyncMisuse                a lock or group was used against its rules      (caller's bug; also a RuntimeError)
+        │   └── LockMisuse            unlocked by a stranger, taken twice by one task, …
+        ├── BarrierBroken             a barrier was aborted or reset                  (also a RuntimeError)
         ├── UsageError                a flag, file, scenario or target is wrong       (the user's mistake: one line, exit 2)
         │   └── TargetGone            nothing answers at a pid, socket or URL
         ├── DeadlineExceeded          time ran out                                    (also a TimeoutError)
@@ -15,7 +18,7 @@
             ├── FullError             reason "full":    the limit on live work is reached
             └── ExpiredError          reason "expired": the deadline had passed before the work began
 
-Whose fault it is decides the branch: the first three are bugs in the calling
+Whose fault it is decides the branch: `NoOwner` and the misuses are bugs in the calling
 code and are never worth a retry; `UsageError` is a person's slip;
 `DeadlineExceeded` and `Rejected` are the weather, and `Rejected.retry_after`
 says when to look again.
@@ -25,14 +28,17 @@ from __future__ import annotations
 
 __all__ = [
     "BackstayError",
+    "BarrierBroken",
     "Cancelled",
     "DeadlineExceeded",
     "ExpiredError",
     "FullError",
+    "LockMisuse",
     "NoOwner",
     "Rejected",
     "ScopeClosed",
     "ScopeMisuse",
+    "SyncMisuse",
     "TargetGone",
     "UsageError",
 ]
@@ -52,6 +58,41 @@ class ScopeClosed(BackstayError, RuntimeError):
 
 class ScopeMisuse(BackstayError, RuntimeError):
     """A scope was entered twice, or left in another task than the one that entered it."""
+
+
+class SyncMisuse(BackstayError, RuntimeError):
+    """A primitive of `backstay.sync` was used against its rules: a bug in the calling code.
+
+    For example a `WaitGroup` counted below zero, a `Semaphore` given back more
+    than was taken, or anything waited for in two event loops at a time.
+    """
+
+
+class LockMisuse(SyncMisuse):
+    """A lock was unlocked by a stranger, taken twice by one task, or held by a task that ended.
+
+    Attributes:
+        lock: the name of the lock.
+        holder: the name of the task that holds it, or None when nobody does.
+        held_s: seconds for which it has been held, or None when nobody holds it.
+    """
+
+    def __init__(
+        self, message: str, *, lock: str, holder: str | None = None, held_s: float | None = None
+    ) -> None:
+        """Keep who holds what since when, beside the sentence for people."""
+        super().__init__(message)
+        self.lock = lock
+        self.holder = holder
+        self.held_s = held_s
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Support pickling in spite of the keyword-only arguments."""
+        return _rebuild_lock_misuse, (type(self), str(self), self.lock, self.holder, self.held_s)
+
+
+class BarrierBroken(BackstayError, RuntimeError):
+    """The barrier was aborted or reset, so its parties will never be complete."""
 
 
 class UsageError(BackstayError):
@@ -145,3 +186,9 @@ def _rebuild_rejected(
     kind: type[Rejected], message: str, policy: str, retry_after: float | None
 ) -> Rejected:
     return kind(message, policy=policy, retry_after=retry_after)
+
+
+def _rebuild_lock_misuse(
+    kind: type[LockMisuse], message: str, lock: str, holder: str | None, held_s: float | None
+) -> LockMisuse:
+    return kind(message, lock=lock, holder=holder, held_s=held_s)

@@ -29,6 +29,8 @@ def test_the_tree_is_as_drawn() -> None:
         errors.FullError("too many", policy="pool", retry_after=1.5),
         errors.ExpiredError("too late", policy="edge"),
         errors.Cancelled("enough"),
+        errors.LockMisuse("not yours", lock="cache", holder="worker-1", held_s=3.2),
+        errors.BarrierBroken("a party left"),
         errors.UsageError("bad flag"),
     ],
 )

@@ -5,7 +5,7 @@ simulator can swap the whole world in one place.
 """
 
 from backstay._base._chance import Chance, random
-from backstay._base._clock import Clock, SystemClock, now, use_clock, wall
+from backstay._base._clock import Clock, SystemClock, follow_clock, now, use_clock, wall
 from backstay._base._events import (
     DeadlineHit,
     OrphansFound,
@@ -31,6 +31,7 @@ __all__ = [
     "ScopeEnded",
     "SystemClock",
     "deadline_hit",
+    "follow_clock",
     "now",
     "orphans_found",
     "random",

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
-from backstay._base import Chance, HasStatistics, Hook, SystemClock, now, random, use_clock, wall
+from backstay._base import (
+    Chance,
+    HasStatistics,
+    Hook,
+    SystemClock,
+    follow_clock,
+    now,
+    random,
+    use_clock,
+    wall,
+)
 from backstay.testing import VirtualClock
 
 
@@ -57,6 +68,17 @@ def test_the_clock_can_be_swapped_everywhere() -> None:
         assert wall() == 1_767_225_600.0 + 105.0
     assert abs(now() - SystemClock.monotonic()) < 1.0
     assert wall() > 1_767_225_600.0
+
+
+def test_who_follows_the_clock_gets_each_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hot path reads the same clock as now() without calling it."""
+    monkeypatch.setattr("backstay._base._clock._followers", [])
+    readers: list[Callable[[], float]] = []
+    follow_clock(readers.append)
+    clock = VirtualClock(100.0)
+    with use_clock(clock):
+        assert readers[-1]() == 100.0
+    assert readers[-1] is readers[0] is SystemClock.monotonic
 
 
 def test_time_does_not_run_backwards() -> None:
