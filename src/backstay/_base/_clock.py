@@ -7,11 +7,11 @@ it everywhere, and no rule can quietly depend on the wall clock, which jumps.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "now", "use_clock", "wall"]
+__all__ = ["Clock", "SystemClock", "follow_clock", "now", "use_clock", "wall"]
 
 
 class Clock(Protocol):
