@@ -134,6 +134,9 @@ class Guard:
             life.slow.discard(exchange)
             if served.raw_spawned:
                 life.census.note(served)
+        parameters = scope.get("path_params")
+        if parameters and served.name not in self._names.learned:
+            self._names.learn(scope["method"], scope["path"], parameters)
         if error is not None or served.cause is not None or not exchange.complete:
             try:
                 await self._settle(scope, served, exchange, send, request_id, error)

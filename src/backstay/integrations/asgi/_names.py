@@ -35,12 +35,13 @@ _STRANGE = re.compile(r"[^A-Za-z0-9._~{}:@+-]")
 class RouteNames:
     """Remembers which name belongs to which path."""
 
-    __slots__ = ("_names", "_paths", "_templates")
+    __slots__ = ("_names", "_paths", "_templates", "learned")
 
     def __init__(self) -> None:
         """Start knowing nothing."""
         self._paths: dict[tuple[str, str], str] = {}
         self._names: set[str] = set()
+        self.learned: set[str] = set()  # names that come from a framework's own routing
         # (method, number of segments) -> templates, None standing for a parameter
         self._templates: dict[tuple[str, int], list[tuple[tuple[str | None, ...], str]]] = {}
 
@@ -73,6 +74,7 @@ class RouteNames:
         shown = [f"{{{values[s]}}}" if s in values else _clean(s) for s in segments]
         name = f"{method} /{'/'.join(shown)}"[:120]
         known.append((pattern, name))
+        self.learned.add(name)
         self._paths.clear()  # what looks have named so far may be named better now
 
     def _by_template(self, method: str, segments: list[str]) -> str | None:
