@@ -1,0 +1,1 @@
+"""Synchronisation between tasks; nobody is forgotten, and a cancel loses nothing."""
