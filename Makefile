@@ -1,5 +1,5 @@
 # The verbs of this repository; each does all the set-up it needs.
-.PHONY: help setup demo test check format docs bench services clean lock surface protos
+.PHONY: help index setup demo test check format docs bench services clean lock surface protos
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
@@ -35,6 +35,9 @@ services:  ## optional tiers on real servers; none is needed yet
 
 lock: setup  ## regenerate the locks after editing requirements/*.in
 	@scripts/lock
+
+index: setup  ## regenerate docs/README.md after adding a page
+	@$(PY) scripts/docs_index.py
 
 surface: setup  ## regenerate api-surface.txt after a deliberate change of the public API
 	@$(PY) scripts/api_surface.py --write
