@@ -7,6 +7,7 @@ context, so what is set here reaches everything that is called or spawned.
 
 from backstay.context._context import Context, current, deadline, enter, leave, remaining
 from backstay.context._keys import REQUEST_ID, TRACE, Key, bind, carried
+from backstay.context._outgoing import identity_headers, outgoing_headers, time_for_call
 from backstay.context._wire import (
     BAGGAGE_HEADER,
     DEADLINE_MARKER,
@@ -50,14 +51,17 @@ __all__ = [
     "format_baggage",
     "format_timeout_ms",
     "format_traceparent",
+    "identity_headers",
     "leave",
     "new_ids",
     "new_request_id",
     "new_span_id",
     "new_trace_id",
+    "outgoing_headers",
     "parse_baggage",
     "parse_grpc_timeout",
     "parse_timeout_ms",
     "parse_traceparent",
     "remaining",
+    "time_for_call",
 ]

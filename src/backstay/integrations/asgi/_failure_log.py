@@ -7,9 +7,9 @@ string and the headers are left out on purpose: tokens live there.
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from backstay._base import now
 from backstay.tasks import ServedScope
@@ -92,8 +92,8 @@ def _line(text: str) -> str:
 
 
 def _peer(client: object) -> str | None:
-    if isinstance(client, list | tuple) and len(client) == 2:
-        host, port = client
+    if isinstance(client, list | tuple) and len(cast("Sequence[object]", client)) == 2:
+        host, port = cast("Sequence[object]", client)
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
     return None
 
