@@ -15,6 +15,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run an async test: in virtual time, or with `real_loop` on a stock loop."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
+    if pyfuncitem.get_closest_marker("explore") is not None:
+        return None  # our plugin runs it, under many schedules
     wanted = inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: pyfuncitem.funcargs[name] for name in wanted}
     if pyfuncitem.get_closest_marker("real_loop") is not None:

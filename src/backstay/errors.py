@@ -10,6 +10,11 @@
         ├── SyncMisuse                a lock or group was used against its rules      (caller's bug; also a RuntimeError)
         │   └── LockMisuse            unlocked by a stranger, taken twice by one task, …
         ├── BarrierBroken             a barrier was aborted or reset                  (also a RuntimeError)
+        ├── ChannelClosed             send on, receive from or close of a closed channel
+        ├── ChannelMisuse             a channel was used in two event loops, …        (caller's bug; also a RuntimeError)
+        ├── WouldBlock                a `…_nowait` call would have had to wait; nothing has happened
+        ├── ExplorationFailure        a schedule was found under which the code fails (a test's verdict; also an AssertionError)
+        ├── OutsideChance             explored code does not repeat itself            (the test's bug)
         ├── UsageError                a flag, file, scenario or target is wrong       (the user's mistake: one line, exit 2)
         │   └── TargetGone            nothing answers at a pid, socket or URL
         ├── DeadlineExceeded          time ran out                                    (also a TimeoutError)
@@ -30,17 +35,22 @@ __all__ = [
     "BackstayError",
     "BarrierBroken",
     "Cancelled",
+    "ChannelClosed",
+    "ChannelMisuse",
     "DeadlineExceeded",
     "ExpiredError",
+    "ExplorationFailure",
     "FullError",
     "LockMisuse",
     "NoOwner",
+    "OutsideChance",
     "Rejected",
     "ScopeClosed",
     "ScopeMisuse",
     "SyncMisuse",
     "TargetGone",
     "UsageError",
+    "WouldBlock",
 ]
 
 
@@ -93,6 +103,71 @@ class LockMisuse(SyncMisuse):
 
 class BarrierBroken(BackstayError, RuntimeError):
     """The barrier was aborted or reset, so its parties will never be complete."""
+
+
+class ChannelClosed(BackstayError):
+    """The channel is closed: it takes no more items, or has none left.
+
+    To a receiver it is the normal end of the stream, which `async for` and
+    `recv2` tell without an error. To a sender, or to whoever closes twice, it
+    says that two tasks disagree about who ends the stream: let the one that
+    sends be the one that closes.
+    """
+
+
+class ChannelMisuse(BackstayError, RuntimeError):
+    """A channel was used where it cannot work, such as in a second event loop."""
+
+
+class WouldBlock(BackstayError):
+    """A call that never waits would have had to; nothing has happened."""
+
+
+class ExplorationFailure(BackstayError, AssertionError):
+    """A schedule was found under which the explored code fails.
+
+    The message is the whole report; `__cause__` is the error of the explored code.
+
+    Attributes:
+        replay: the schedule as a short string, for `backstay.testing.replay` and
+            for pytest's ``--backstay-replay``.
+        trace: the schedule for people, one line per step.
+        kind: "error" (the scenario raised), "deadlock", "budget" (too many steps),
+            "callback" (a callback raised), "unretrieved" (a task failed and nobody
+            looked) or "refuses to end" (a task that survives its cancellation).
+        schedules: how many schedules had been run by then.
+    """
+
+    def __init__(
+        self, report: str, *, replay: str, trace: tuple[str, ...], kind: str, schedules: int
+    ) -> None:
+        """Keep the report and its parts."""
+        super().__init__(report)
+        self.report = report
+        self.replay = replay
+        self.trace = trace
+        self.kind = kind
+        self.schedules = schedules
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Support pickling in spite of the keyword-only arguments."""
+        return _rebuild_failure, (
+            type(self),
+            self.report,
+            self.replay,
+            self.trace,
+            self.kind,
+            self.schedules,
+        )
+
+
+class OutsideChance(BackstayError):
+    """The same schedule run twice took two courses: something outside the explorer decides.
+
+    The message names the first step that differs. Usual suspects: the wall clock,
+    `os.urandom` and `uuid`, the order of a set of objects, a cache that outlives
+    the scenario, threads.
+    """
 
 
 class UsageError(BackstayError):
@@ -192,3 +267,14 @@ def _rebuild_lock_misuse(
     kind: type[LockMisuse], message: str, lock: str, holder: str | None, held_s: float | None
 ) -> LockMisuse:
     return kind(message, lock=lock, holder=holder, held_s=held_s)
+
+
+def _rebuild_failure(
+    kind_of: type[ExplorationFailure],
+    report: str,
+    replay: str,
+    trace: tuple[str, ...],
+    kind: str,
+    schedules: int,
+) -> ExplorationFailure:
+    return kind_of(report, replay=replay, trace=trace, kind=kind, schedules=schedules)

@@ -4,13 +4,15 @@ Everything above imports time, chance and hooks from here, so that a test or the
 simulator can swap the whole world in one place.
 """
 
-from backstay._base._chance import Chance, random
+from backstay._base._chance import Chance, random, reseed
 from backstay._base._clock import Clock, SystemClock, follow_clock, now, use_clock, wall
 from backstay._base._events import (
+    BlockRecord,
     DeadlineHit,
     OrphansFound,
     ScopeEnded,
     deadline_hit,
+    loop_blocked,
     orphans_found,
     scope_ended,
 )
@@ -20,6 +22,7 @@ from backstay._base._rolling_window import RollingWindow
 from backstay._base._statistics import HasStatistics
 
 __all__ = [
+    "BlockRecord",
     "Chance",
     "Clock",
     "DeadlineHit",
@@ -32,9 +35,11 @@ __all__ = [
     "SystemClock",
     "deadline_hit",
     "follow_clock",
+    "loop_blocked",
     "now",
     "orphans_found",
     "random",
+    "reseed",
     "scope_ended",
     "use_clock",
     "wall",

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import random as _stdlib
+from weakref import WeakSet
 
-__all__ = ["Chance", "random"]
+__all__ = ["Chance", "random", "reseed"]
+
+# Those that nobody gave a seed: the ones a schedule explorer must be able to repeat.
+_unseeded: WeakSet[Chance] = WeakSet()
+_source: _stdlib.Random | None = None  # where such a one gets its seed once `reseed` was called
 
 
 class Chance(_stdlib.Random):
@@ -13,6 +18,27 @@ class Chance(_stdlib.Random):
     Two components that share one generator disturb each other's sequence when
     either changes; give each its own `Chance(seed)`.
     """
+
+    def __init__(self, seed: float | str | bytes | None = None) -> None:
+        """Start from `seed`, or from one that differs in each run of the program."""
+        if seed is None:
+            _unseeded.add(self)
+            seed = None if _source is None else _source.getrandbits(64)
+        super().__init__(seed)
+
+
+def reseed(seed: int | None) -> None:
+    """Start every source without a seed of its own anew, also those made later.
+
+    For instruments that repeat a run: the schedule explorer, the simulator.
+
+    Args:
+        seed: from where; None to go back to chance that nobody can repeat.
+    """
+    global _source
+    _source = None if seed is None else _stdlib.Random(seed)
+    for chance in _unseeded:
+        chance.seed(None if seed is None else seed)
 
 
 _shared = Chance()

@@ -2,9 +2,23 @@
 
 `run_virtual(main)` runs a coroutine on a loop whose time jumps forward when
 everything is blocked, so that a test of a ten-second timeout takes no time and
-always the same course.
+always the same course. `explore(scenario)` runs it under many schedules and
+shows the one under which it fails.
 """
 
+from backstay.errors import ExplorationFailure, OutsideChance
 from backstay.testing._virtual_loop import DeadlockError, VirtualClock, VirtualLoop, run_virtual
+from backstay.testing.exploration import Exploration, StepBudgetExceeded, explore, replay
 
-__all__ = ["DeadlockError", "VirtualClock", "VirtualLoop", "run_virtual"]
+__all__ = [
+    "DeadlockError",
+    "Exploration",
+    "ExplorationFailure",
+    "OutsideChance",
+    "StepBudgetExceeded",
+    "VirtualClock",
+    "VirtualLoop",
+    "explore",
+    "replay",
+    "run_virtual",
+]

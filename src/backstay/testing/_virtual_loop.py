@@ -58,9 +58,10 @@ class VirtualClock:
 class _JumpingSelector(selectors.BaseSelector):
     """Waits for nothing: files are polled, and a wait becomes a jump of the clock."""
 
-    def __init__(self, clock: VirtualClock) -> None:
+    def __init__(self, clock: VirtualClock, tell_blocked: Callable[[], bool]) -> None:
         self._real = selectors.DefaultSelector()
         self._clock = clock
+        self._tell_blocked = tell_blocked  # True when that gave the loop something to do
         self.patience = 0.0  # real seconds to give other threads before a jump
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
@@ -79,6 +80,8 @@ class _JumpingSelector(selectors.BaseSelector):
         ready = self._real.select(self.patience if timeout is None or timeout > 0 else 0)
         if ready:
             return ready
+        if (timeout is None or timeout > 0) and self._tell_blocked():
+            return []
         if timeout is None:
             # Besides the loop's own wake-up pipe nothing is registered in a virtual test,
             # so nobody is left who could end this wait.
@@ -105,11 +108,30 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: VirtualClock | None = None, *, patience: float = 0.0) -> None:
         """Make the loop; run it with `asyncio.Runner` or use `run_virtual`."""
         self.clock = clock or VirtualClock()
-        selector = _JumpingSelector(self.clock)
-        super().__init__(selector)
-        selector.patience = patience
+        self._blocked_watchers: list[asyncio.Future[None]] = []
+        self._patience = patience
+        super().__init__(self._make_selector())
         # asyncio rounds timers to the clock's resolution; ours is exact.
         self._clock_resolution = 1e-9
+
+    def _make_selector(self) -> selectors.BaseSelector:
+        selector = _JumpingSelector(self.clock, self._tell_blocked)
+        selector.patience = self._patience
+        return selector
+
+    def when_blocked(self) -> asyncio.Future[None]:
+        """Return a future that is done once every task is blocked, before time jumps."""
+        watcher: asyncio.Future[None] = self.create_future()
+        self._blocked_watchers.append(watcher)
+        return watcher
+
+    def _tell_blocked(self) -> bool:
+        """Wake whoever waits for all others to be blocked; False when nobody does."""
+        watchers, self._blocked_watchers = self._blocked_watchers, []
+        waiting = [watcher for watcher in watchers if not watcher.done()]
+        for watcher in waiting:
+            watcher.set_result(None)
+        return bool(waiting)
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
