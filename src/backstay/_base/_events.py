@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from backstay._base._hooks import Hook
 
 __all__ = [
+    "BlockRecord",
     "DeadlineHit",
     "OrphansFound",
     "ScopeEnded",
     "deadline_hit",
+    "loop_blocked",
     "orphans_found",
     "scope_ended",
 ]
@@ -50,6 +52,24 @@ class OrphansFound:
     trace_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class BlockRecord:
+    """One callback or one step of a task kept an event loop from coming round."""
+
+    site: str  # "file:line" of the user's own code that blocks; of the innermost frame without any
+    function: str  # qualified name of the function that contains the line
+    duration_s: float  # seconds: all of them once `ended`, until then those that have passed
+    started_at: float  # unix seconds
+    ended: bool = True  # False: the loop is blocked still
+    thread: str = ""  # name of the thread that runs the loop
+    task: str | None = None  # name of the task that blocks; None for a bare callback
+    owner_path: tuple[str, ...] = ()  # names from the root scope to the task's owner
+    trace_id: str | None = None
+    stack: tuple[str, ...] = ()  # "function at file:line", innermost first, at most 16
+
+
 scope_ended: Hook[ScopeEnded] = Hook("scope_ended")
 deadline_hit: Hook[DeadlineHit] = Hook("deadline_hit")
 orphans_found: Hook[OrphansFound] = Hook("orphans_found")
+loop_blocked: Hook[BlockRecord] = Hook("loop_blocked")
+"""Emitted when a block is noticed, each second while it lasts, and when it is over."""
