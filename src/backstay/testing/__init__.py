@@ -7,7 +7,9 @@ shows the one under which it fails.
 """
 
 from backstay.errors import ExplorationFailure, OutsideChance
+from backstay.testing._sequencer import Sequencer
 from backstay.testing._virtual_loop import DeadlockError, VirtualClock, VirtualLoop, run_virtual
+from backstay.testing._wait_all_blocked import wait_all_blocked
 from backstay.testing.exploration import Exploration, StepBudgetExceeded, explore, replay
 
 __all__ = [
@@ -15,10 +17,12 @@ __all__ = [
     "Exploration",
     "ExplorationFailure",
     "OutsideChance",
+    "Sequencer",
     "StepBudgetExceeded",
     "VirtualClock",
     "VirtualLoop",
     "explore",
     "replay",
     "run_virtual",
+    "wait_all_blocked",
 ]
