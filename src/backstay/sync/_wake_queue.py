@@ -176,6 +176,7 @@ class WakeQueue:
     __slots__ = (
         "__weakref__",
         "_context",
+        "_decisions",
         "_line",
         "_scheduled",
         "credit",
@@ -196,6 +197,7 @@ class WakeQueue:
         self._scheduled = False
         # The drain itself needs no values; each task runs in the context of its own.
         self._context = Context()
+        self._decisions = Context()  # of `soon`; the one above is in use while it drains
 
     def wake(self, waiter: Waiter, value: Any = None) -> bool:
         """Give `value` to a parked task and let it run soon.
@@ -227,6 +229,18 @@ class WakeQueue:
             return False
         waiter.set_exception(error)
         return True
+
+    def soon(self, decide: Callable[[Any], object], argument: Any) -> None:
+        """Call `decide(argument)` where a task woken now would run.
+
+        For a primitive that had better decide late whom to wake.
+        """
+        if not self.wakes_per_turn:
+            self.loop.call_soon(decide, argument, context=self._context)
+            return
+        self._line.append((decide, self._decisions, argument))
+        if not self._scheduled:
+            self._schedule()
 
     def wake_one(self, line: WaitLine[Waiter], value: Any = None) -> bool:
         """Give `value` to the first of `line` who still waits; False when nobody does."""
