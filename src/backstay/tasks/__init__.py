@@ -4,11 +4,12 @@ This room records (where, when and for whom a task was started, and what it
 waits for); judging is for the rooms above.
 """
 
+from backstay.tasks._adopt import adopt
 from backstay.tasks._await_chain import ChainFrame, await_chain
 from backstay.tasks._blocked_on import BlockedOn, blocked_on
 from backstay.tasks._deadline_wheel import DeadlineWheel
 from backstay.tasks._go import go
-from backstay.tasks._info import TaskInfo, adopt, info, owned_by, owner_of
+from backstay.tasks._info import TaskInfo, info, owned_by, owner_of
 from backstay.tasks._run import run
 from backstay.tasks._scope import Scope, current_scope
 from backstay.tasks._scope_record import ScopeStatistics

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from backstay._base import now
-from backstay.tasks._scope import Scope, current_scope
+from backstay.tasks._scope import Scope
 from backstay.tasks._spawn_site import SpawnSite, resolve_site
-from backstay.tasks._tracked_task import CancelStamp, card_of
+from backstay.tasks._tracked_task import cancel_stamp, card_of
 from backstay.tasks._tracking import live_tasks
 
-__all__ = ["TaskInfo", "adopt", "info", "owned_by", "owner_of"]
+__all__ = ["TaskInfo", "info", "owned_by", "owner_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class TaskInfo:
     born: float | None  # seconds on the clock of now(), to about a second
     age: float | None  # seconds
     trace_id: str | None  # trace of the request that spawned it
-    cancel_by: str | None  # who asked it to end, first
+    cancel_by: str | None  # who asked it to end, first; None once that was taken back
     cancel_at: float | None  # seconds on the clock of now()
 
 
@@ -46,7 +46,7 @@ def info(task: asyncio.Task[Any]) -> TaskInfo:
     card = card_of(task)
     code, lasti, _, born = card or (None, -1, None, None)
     owner = owner_of(task)
-    stamp: CancelStamp | None = getattr(task, "_backstay_cancel", None)
+    stamp = cancel_stamp(task)
     coroutine = task.get_coro()
     return TaskInfo(
         name=task.get_name(),
@@ -91,17 +91,3 @@ def owned_by(scope: Scope) -> list[asyncio.Task[Any]]:
         if owner is scope:
             found.append(task)
     return found
-
-
-def adopt(task: asyncio.Task[Any], scope: Scope | None = None) -> None:
-    """Make `scope` (the current one when omitted) the owner of a task that is already alive.
-
-    Raises:
-        ScopeClosed: the scope has ended or is being cut short.
-    """
-    scope = scope or current_scope()
-    if scope is None:
-        raise ValueError(
-            "adopt() needs a scope: pass one, or call it inside 'async with Scope(...)'"
-        )
-    scope.take(task)

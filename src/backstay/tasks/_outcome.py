@@ -39,7 +39,7 @@ def decide(
     children: Sequence[Exception],
     fatal: BaseException | None,
     cause: DeadlineExceeded | Cancelled | None,
-    outer: bool,
+    outer: CancelledError | None,
     unwrap: bool,
 ) -> Outcome:
     """Decide how the block of `scope` is left.
@@ -53,7 +53,7 @@ def decide(
             waited; None when the body's own end was the reason, since a
             `CancelledError` that nobody ordered (the body awaited something
             that was cancelled elsewhere) is not the scope's to absorb.
-        outer: whether somebody outside cancelled the host.
+        outer: how the cancel by somebody outside goes on, if there was one.
         unwrap: whether a single error leaves as itself.
     """
     if fatal is not None:
@@ -71,8 +71,8 @@ def decide(
         if unwrap and len(errors) == 1:
             return Outcome(raises=errors[0])
         return Outcome(raises=ExceptionGroup(_title(scope, len(errors)), errors))
-    if outer:
-        return Outcome(raises=body or CancelledError(f"scope {scope!r} was cancelled from outside"))
+    if outer is not None:
+        return Outcome(raises=outer)
     if isinstance(cause, DeadlineExceeded):
         return Outcome(raises=_fresh(cause), chain=True)
     if isinstance(cause, Cancelled) and isinstance(body, CancelledError):

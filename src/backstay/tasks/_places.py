@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Generator
+from contextlib import contextmanager
 
 __all__ = ["NO_LIMIT", "Places"]
 
@@ -36,6 +38,15 @@ class Places:
     def free(self, taken: int) -> bool:
         """Whether there is a place, with `taken` tasks alive."""
         return self.limit is None or taken + self._reserved < self.limit
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Take one place off the market while a task is being started."""
+        self._reserved += 1
+        try:
+            yield
+        finally:
+            self._reserved -= 1
 
     async def wait(self, taken: int, loop: asyncio.AbstractEventLoop) -> None:
         """Return when the caller may take a place, or when the scope closes.

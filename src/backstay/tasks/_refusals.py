@@ -5,7 +5,14 @@ from __future__ import annotations
 from backstay.errors import BackstayError, FullError, ScopeClosed, ScopeMisuse
 from backstay.tasks._scope_record import State
 
-__all__ = ["cannot_start", "full", "left_elsewhere", "used_twice"]
+__all__ = [
+    "cancelled_elsewhere",
+    "cannot_start",
+    "full",
+    "late_failure",
+    "left_elsewhere",
+    "used_twice",
+]
 
 
 def cannot_start(name: str, state: State, accepts: bool, why: object) -> BackstayError:
@@ -22,9 +29,27 @@ def cannot_start(name: str, state: State, accepts: bool, why: object) -> Backsta
             f"scope {name!r} is ending ({why or 'its body is over'}): nothing new can start in it"
         )
     return ScopeMisuse(
-        f"scope {name!r} lives in another event loop: a task cannot be started "
-        f"across loops; use a scope of this loop"
+        f"scope {name!r} lives in another event loop or thread: a task cannot be started across "
+        f"loops; use a scope of this loop, or from a thread "
+        f"loop.call_soon_threadsafe(scope.go, fn, ...) on its own loop"
     )
+
+
+def cancelled_elsewhere(name: str) -> ScopeMisuse:
+    """Say that a scope is cancelled in its own thread."""
+    return ScopeMisuse(
+        f"scope {name!r} runs in another thread, and tasks can be cancelled in their own only: "
+        f"use loop.call_soon_threadsafe(scope.cancel, reason) on its loop"
+    )
+
+
+def late_failure(name: str, task: object, error: BaseException) -> dict[str, object]:
+    """Say, for the loop's exception handler, that a task failed when nobody waited for it any more."""
+    return {
+        "message": f"task of the ended scope {name!r} failed",
+        "exception": error,
+        "task": task,
+    }
 
 
 def full(name: str, alive: int, limit: int | None) -> FullError:

@@ -23,9 +23,9 @@ of a parent cancelled twice we follow.
 from __future__ import annotations
 
 import asyncio
-from asyncio import get_running_loop
+from asyncio import _get_running_loop as running_loop  # None in a thread that runs no loop
 from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import Token, copy_context
+from contextvars import Context, Token
 from types import TracebackType
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, cast
 
@@ -33,6 +33,7 @@ from backstay import context as ambient
 from backstay._base import DeadlineHit, ScopeEnded, deadline_hit, now, scope_ended
 from backstay.errors import Cancelled, DeadlineExceeded, ScopeMisuse
 from backstay.tasks import _refusals as refusals
+from backstay.tasks._child_context import child_context
 from backstay.tasks._coroutine import as_coroutine
 from backstay.tasks._interrupt import Interrupt
 from backstay.tasks._outcome import Outcome, decide
@@ -48,6 +49,7 @@ T = TypeVar("T")
 
 # Paths are for people; deeper nesting than this is recursion, and shown by its end.
 _PATH_DEPTH = 16
+_OUTSIDE = "cancelled from outside"
 
 
 def current_scope() -> Scope | None:
@@ -253,7 +255,7 @@ class Scope:
         if host is None:
             raise ScopeMisuse(f"scope {self.name!r} needs a running task to live in")
         self._host = host
-        self._loop = asyncio.get_running_loop()
+        self._loop = host.get_loop()
         self._interrupt = Interrupt(host)
         self._join_parent(current_scope())
         self._scope_token = current_owner.set(self)
@@ -261,6 +263,8 @@ class Scope:
         self.state = "open"
         self._accepts = True
         self._start_deadline(self.opened_at)
+        if self._cause is not None:  # cancelled before it was entered
+            self._cut_short(self._cause)
         return self
 
     def _join_parent(self, parent: Scope | None) -> None:
@@ -270,36 +274,36 @@ class Scope:
         if parent is not None:
             self.path = (*parent.path, self.name)[-_PATH_DEPTH:]
         if self.trace_id is None:
-            self.trace_id = parent.trace_id if parent is not None else ambient.TRACE.get()
+            self.trace_id = ambient.TRACE.get() or (None if parent is None else parent.trace_id)
 
     def _start_deadline(self, opened_at: float) -> None:
         inherited = ambient.current()
-        context = inherited.without_deadline() if self._options.detached else inherited
-        if self._options.timeout is not None:
-            context = context.with_deadline(
-                opened_at + self._options.timeout, self.name, self._options.timeout
-            )
-        if self._options.deadline is not None:
-            context = context.with_deadline(self._options.deadline, self.name)
+        context = self._options.narrow(inherited, opened_at)
+        if self.trace_id is not None and ambient.TRACE.get() != self.trace_id:
+            context = context.with_value(ambient.TRACE, self.trace_id)
         if context is not inherited:
             self._context_token = ambient.enter(context)
         self.deadline, self.deadline_setter = context.deadline, context.deadline_setter
-        if context.deadline is not None and not self._parent_watches(context):
-            delay = max(0.0, context.deadline - opened_at)
-            self._timer = self._loop.call_later(delay, self._on_deadline, context.timeout)
+        parent, deadline = self._parent, context.deadline
+        if deadline is not None and not (parent and parent._watches(self._host, deadline)):
+            delay = max(0.0, deadline - opened_at)
+            # An empty context: a cancelled timer stays in the loop's heap for a while, and
+            # would keep the caller's values, this scope among them, as long.
+            self._timer = self._loop.call_later(
+                delay, self._on_deadline, context.timeout, context=Context()
+            )
 
     def _strikes(self) -> bool:
         """Whether something will cut this scope at its deadline."""
         return self._timer is not None
 
-    def _parent_watches(self, context: ambient.Context) -> bool:
-        """Whether the enclosing scope will already cut our task at this deadline."""
-        parent = self._parent
+    def _watches(self, host: asyncio.Task[Any], deadline: float) -> bool:
+        """Whether this scope, which has not ended, will cut `host` at `deadline`."""
         return (
-            parent is not None
-            and (parent._host is self._host or self._host in parent._children)
-            and parent._strikes()
-            and parent.deadline == context.deadline
+            self.deadline == deadline
+            and not self._cut  # no second cut: the clean-up after the first has to watch for itself
+            and self._strikes()
+            and (self._host is host or host in self._children)
         )
 
     # -- spawning ----------------------------------------------------------
@@ -321,7 +325,7 @@ class Scope:
             ScopeClosed: the scope has ended or is being cut short.
             TypeError: `fn` is not a function that returns an awaitable.
         """
-        if not self._accepts or get_running_loop() is not self._loop:
+        if not self._accepts or running_loop() is not self._loop:
             self._refuse()
         if self._places.limit is not None and not self._places.free(len(self._children)):
             raise refusals.full(self.name, len(self._children), self.max_tasks)
@@ -350,7 +354,7 @@ class Scope:
             self._places.offer(len(self._children))  # when nothing was started after all
 
     def _check_can_spawn(self) -> None:
-        if not self._accepts or get_running_loop() is not self._loop:
+        if not self._accepts or running_loop() is not self._loop:
             self._refuse()
 
     def _refuse(self) -> NoReturn:
@@ -358,12 +362,16 @@ class Scope:
 
     def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         surrounding = current_owner.get()
-        if surrounding is self:
-            task = self._loop.create_task(coroutine)
-        else:  # called from elsewhere: the child belongs here, and lives by our deadline
-            child_context = copy_context()
-            child_context.run(self._adopt_context)
-            task = self._loop.create_task(coroutine, context=child_context)
+        until = ambient.deadline()
+        hurried = until is not None and (self.deadline is None or until < self.deadline)
+        where: dict[str, Any] = {}
+        if surrounding is not self or hurried:  # from elsewhere, or in a timeout() in our block
+            where["context"] = child_context(self, self.deadline, self.deadline_setter)
+        if self._places.limit is None:
+            task = self._loop.create_task(coroutine, **where)
+        else:  # an eager task runs before it is counted, and may start others
+            with self._places.held():
+                task = self._loop.create_task(coroutine, **where)
         if type(task) is TrackedTask:  # made by our factory, which counted it as a raw one
             task._owner = self
             counted = True
@@ -377,32 +385,11 @@ class Scope:
             self._on_child_done(task)
         else:
             self._children.add(task)
-            task.add_done_callback(self._on_child_done)
-            if self._cut:  # it was cut while the eager first step ran
-                task.cancel()
+            # Not in the context of a caller elsewhere, which would live as long as the task.
+            task.add_done_callback(self._on_child_done, **where)
+            if self._cut and task.cancel():  # it was cut while the eager first step ran
+                stamp_cancel(task, f"scope {self.name!r}: {self._cause}")
         return task
-
-    def _adopt_context(self) -> None:
-        current_owner.set(self)
-        context = ambient.current().without_deadline()
-        if self.deadline is not None and self.deadline_setter is not None:
-            context = context.with_deadline(self.deadline, self.deadline_setter)
-        ambient.enter(context)
-
-    def take(self, task: asyncio.Task[Any]) -> None:
-        """Become the owner of a live task that was started elsewhere.
-
-        From now on the scope waits for it, or cancels it, like its own children.
-
-        Raises:
-            ScopeClosed: the scope has ended or is being cut short.
-        """
-        self._check_can_spawn()
-        set_owner(task, self)
-        if task not in self._children and not task.done():
-            self._spawned += 1
-            self._children.add(task)
-            task.add_done_callback(self._on_child_done)
 
     # -- being cut short -------------------------------------------------------
 
@@ -410,12 +397,20 @@ class Scope:
         """End the scope early: cancel the body and all children, once.
 
         The block is then left without an error of its own, and `cause` keeps the
-        reason. Calling it on an ended scope does nothing.
+        reason. Before the scope is entered it strikes on entering; on an ended
+        scope it does nothing.
 
         Args:
             reason: why, in words that help at 3 a.m.
+
+        Raises:
+            ScopeMisuse: called in another thread than the one that runs the scope.
         """
-        if self.state in ("open", "closing"):
+        if self.state == "new":
+            self._cause = Cancelled(reason)
+        elif self.state != "ended":
+            if running_loop() is not self._loop and self._loop.is_running():
+                raise refusals.cancelled_elsewhere(self.name)
             self._cut_short(Cancelled(reason))
 
     def _on_deadline(self, timeout: float | None) -> None:
@@ -445,11 +440,14 @@ class Scope:
                 stamp_cancel(child, why)
 
     def _on_child_done(self, task: asyncio.Task[Any]) -> None:
-        self._children.discard(task)
         if not task.cancelled():
             error = task.exception()
             if error is not None:
                 self._on_child_error(task, error)
+        self._forget(task)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._children.discard(task)
         if self._places.waiting:
             self._places.offer(len(self._children))
         if self._idle is not None and not self._children and not self._idle.done():
@@ -458,13 +456,7 @@ class Scope:
     def _on_child_error(self, task: asyncio.Task[Any], error: BaseException) -> None:
         self._failed += 1
         if self.state == "ended":  # only after the block was torn down without waiting
-            self._loop.call_exception_handler(
-                {
-                    "message": f"task of the ended scope {self.name!r} failed",
-                    "exception": error,
-                    "task": task,
-                }
-            )
+            self._loop.call_exception_handler(refusals.late_failure(self.name, task, error))
             return
         if isinstance(error, Exception):
             self._errors.append(error)
@@ -488,9 +480,8 @@ class Scope:
         self.state = "closing"
         ended_by_itself: Cancelled | None = None
         if error is not None and not self._cut:
-            ended_by_itself = Cancelled(
-                "cancelled from outside" if self._interrupt.outer else f"body left with {error!r}"
-            )
+            outside = self._interrupt.outer
+            ended_by_itself = Cancelled(_OUTSIDE if outside else f"body left with {error!r}")
             self._cut_short(ended_by_itself)
         elif self._options.on_exit == "cancel" and not self._cut:
             self._accepts = False
@@ -501,7 +492,8 @@ class Scope:
         if self._interrupt.asked or isinstance(error, asyncio.CancelledError):
             consumed = await self._interrupt.swallow_pending() or consumed
         # One that has not struck yet will do so by itself.
-        outer = consumed and self._interrupt.outer
+        struck = consumed and self._interrupt.outer
+        outer = self._interrupt.outer_error(error) if struck else None
         self._interrupt.settle()
         outcome = decide(
             scope=self.name,
@@ -513,9 +505,9 @@ class Scope:
             unwrap=self._options.unwrap,
         )
         try:
-            return self._leave(outcome, error, rearm=outer)
+            return self._leave(outcome, error, rearm=struck)
         finally:  # what is raised holds this frame by its traceback: hold nothing back
-            del outcome, error
+            del outcome, error, outer
             self._errors = []
             self._fatal = None
             self._release()
@@ -539,9 +531,10 @@ class Scope:
             self._idle = self._loop.create_future()
             try:
                 await self._idle
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as received:
                 struck = True
-                self._cut_short(Cancelled("cancelled from outside"))
+                self._interrupt.note(received)
+                self._cut_short(Cancelled(_OUTSIDE))
             finally:
                 self._idle = None
         return struck
@@ -591,10 +584,14 @@ class Scope:
         elsewhere = not isinstance(error, GeneratorExit)
         why = "left in another task" if elsewhere else "its coroutine was closed"
         self.state = "closing"
-        self._cut_short(Cancelled(why))
+        if not self._loop.is_closed():  # else its tasks will never run again, not even to end
+            self._cut_short(Cancelled(why))
         self._end()
         self._interrupt.settle()
         entered_in = self._host.get_name()
         self._release()
         if elsewhere:
-            raise refusals.left_elsewhere(self.name, entered_in, len(self._children)) from error
+            misuse = refusals.left_elsewhere(self.name, entered_in, len(self._children))
+            if error is None or isinstance(error, Exception):
+                raise misuse from error
+            self._loop.call_exception_handler({"message": str(misuse), "exception": misuse})

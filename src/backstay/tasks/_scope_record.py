@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Literal, Protocol
 
+from backstay.context import Context
+
 __all__ = ["ScopeOptions", "ScopeStatistics", "State", "Timer"]
 
 State = Literal["new", "open", "closing", "ended"]
@@ -49,6 +51,15 @@ class ScopeOptions:
             raise ValueError(f"{what}: on_exit is 'wait' or 'cancel', not {self.on_exit!r}")
         if self.on_error not in ("cancel", "collect"):
             raise ValueError(f"{what}: on_error is 'cancel' or 'collect', not {self.on_error!r}")
+
+    def narrow(self, inherited: Context, opened_at: float) -> Context:
+        """Return the context of a scope entered at `opened_at`, with the deadline that binds it."""
+        context = inherited.without_deadline() if self.detached else inherited
+        if self.timeout is not None:
+            context = context.with_deadline(opened_at + self.timeout, self.name, self.timeout)
+        if self.deadline is not None:
+            context = context.with_deadline(self.deadline, self.name)
+        return context
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,15 @@ are started, use `Scope(timeout=...)`, which also ends them.
 from __future__ import annotations
 
 import asyncio
-from contextvars import Token
+from contextvars import Context, Token
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from backstay import context as ambient
 from backstay._base import now
 from backstay.errors import DeadlineExceeded, ScopeMisuse
 from backstay.tasks._interrupt import Interrupt
+from backstay.tasks._scope import current_scope
 
 __all__ = ["Timeout", "deadline_at", "timeout"]
 
@@ -55,15 +56,25 @@ class Timeout:
         assert at is not None
         outer = ambient.current()
         inner = outer.with_deadline(at, self._name, self._seconds)
-        if inner is not outer:  # an earlier ambient deadline belongs to whoever set it
+        if inner is not outer:
             self._token = ambient.enter(inner)
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(0.0, at - now()), self._on_deadline)
+        deadline = inner.deadline
+        assert deadline is not None
+        if not _is_watched(host, deadline):  # an earlier ambient one may be nobody's in this task
+            setter = inner.deadline_setter or self._name
+            # An empty context: a cancelled timer would keep the caller's values for a while.
+            self._timer = asyncio.get_running_loop().call_later(
+                max(0.0, deadline - now()),
+                self._on_deadline,
+                setter,
+                inner.timeout,
+                context=Context(),
+            )
         return self
 
-    def _on_deadline(self) -> None:
+    def _on_deadline(self, setter: str, seconds: float | None) -> None:
         self._timer = None
-        self._fired = DeadlineExceeded(self._name, self._seconds)
+        self._fired = DeadlineExceeded(setter, seconds)
         assert self._interrupt is not None
         self._interrupt.ask(str(self._fired))
 
@@ -81,19 +92,33 @@ class Timeout:
             ambient.leave(self._token)
         interrupt, fired = self._interrupt, self._fired
         self._fired = None
-        if interrupt is None or fired is None or isinstance(error, GeneratorExit):
+        if interrupt is None or fired is None:
+            return False
+        if isinstance(error, GeneratorExit):  # a coroutine that is being closed may not wait
+            interrupt.settle()
             return False
         cancelled = isinstance(error, asyncio.CancelledError)
         swallowed = await interrupt.swallow_pending()
         outer = interrupt.outer
         interrupt.settle()
         if outer:
-            if swallowed and not cancelled:
+            if cancelled:
+                goes_on = interrupt.outer_error(error)
+                if goes_on is not error:
+                    raise goes_on
+            elif swallowed:
                 interrupt.rearm()  # what we received in the place of the caller strikes again
             return False
         if cancelled:
             raise fired from error
         return False
+
+
+def _is_watched(host: asyncio.Task[Any], deadline: float) -> bool:
+    scope = current_scope()
+    while scope is not None and scope.state == "ended":
+        scope = scope.parent
+    return scope is not None and scope._watches(host, deadline)
 
 
 def timeout(seconds: float, *, name: str = "timeout") -> Timeout:

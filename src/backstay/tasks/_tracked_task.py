@@ -18,7 +18,17 @@ from weakref import WeakKeyDictionary
 from backstay._base import now
 from backstay.tasks._owner import Owner
 
-__all__ = ["CancelStamp", "Card", "TrackedTask", "card_of", "set_card", "set_owner", "stamp_cancel"]
+__all__ = [
+    "CancelStamp",
+    "Card",
+    "TrackedTask",
+    "cancel_again",
+    "cancel_stamp",
+    "card_of",
+    "set_card",
+    "set_owner",
+    "stamp_cancel",
+]
 
 Card = tuple[CodeType | None, int, Owner | None, float]
 """Spawning code, instruction offset in it, owner, birth (seconds on `now()`'s clock)."""
@@ -44,6 +54,17 @@ class TrackedTask(asyncio.Task[Any]):
         if accepted:
             stamp_cancel(self, None)
         return accepted
+
+    if (3, 13) <= sys.version_info < (3, 13, 3):
+
+        def set_name(self, value: object) -> None:
+            """Set the name; None is not one.
+
+            These versions name each task that a factory made, "None" where no name was
+            given (https://github.com/python/cpython/issues/130033).
+            """
+            if value is not None:
+                super().set_name(value)
 
 
 # Tasks made by a foreign factory that we chain with have no slots of ours.
@@ -75,18 +96,34 @@ def set_owner(task: asyncio.Task[Any], owner: Owner) -> None:
 
 
 def stamp_cancel(task: asyncio.Task[Any], by: str | None) -> None:
-    """Note who asked `task` to end; the first asker stays, a named one replaces an unnamed.
+    """Note who asked `task` to end; of cancels that still count the first asker stays.
+
+    A cancel that was taken back (a timeout inside the task that it caught) counts
+    no more, and a dump must not show a healthy task as one that refuses to end.
 
     Args:
-        task: who was cancelled.
+        task: who has just been cancelled.
         by: the asker in words; None to name the running task, or the calling line.
     """
     stamp: CancelStamp | None = getattr(task, "_backstay_cancel", None)
-    if stamp is not None and by is None:
+    if stamp is not None and task.cancelling() > 1:
         return
-    when = now() if stamp is None else stamp[1]
     # The task's own __dict__ costs nothing until it is used, and few tasks are cancelled.
-    setattr(task, "_backstay_cancel", (by or _asker(), when))
+    setattr(task, "_backstay_cancel", (by or _asker(), now()))
+
+
+def cancel_stamp(task: asyncio.Task[Any]) -> CancelStamp | None:
+    """Return who has asked `task` to end, and when; None when nobody has, or has taken it back."""
+    return getattr(task, "_backstay_cancel", None) if task.cancelling() else None
+
+
+def cancel_again(task: asyncio.Task[Any], message: object = None) -> None:
+    """Deliver a cancel that is on the account of `task` already; who asked stays who asked."""
+    stamp: CancelStamp | None = getattr(task, "_backstay_cancel", None)
+    task.uncancel()
+    task.cancel(message)
+    if stamp is not None:
+        setattr(task, "_backstay_cancel", stamp)
 
 
 def _asker() -> str:

@@ -13,8 +13,9 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from backstay._base import now
 from backstay.tasks._owner import current_owner
@@ -30,8 +31,12 @@ Factory = Callable[..., "asyncio.Task[Any]"]
 # more than the rest of the stamp, and a float of its own 24 bytes per task.
 _TICK_S = 1.0
 
-_guard = threading.Lock()  # the admin plane lists loops from its own thread
-_installed: WeakKeyDictionary[Loop, Tracking] = WeakKeyDictionary()
+# The admin plane lists loops from its own thread; re-entrant, since a loop that is collected
+# as garbage while the lock is held may come by as well.
+_guard = threading.RLock()
+# A weak reference, since the timer of a `Tracking` holds the loop: a loop that was closed
+# without uninstall() would be kept for ever. The loop holds it, by its factory and the timer.
+_installed: WeakKeyDictionary[Loop, ref[Tracking]] = WeakKeyDictionary()
 
 
 class Tracking:
@@ -47,7 +52,7 @@ class Tracking:
             now()
         ]  # a cell shared with the factory: one load instead of an attribute chain
         self.factory = self._make_factory(loop)
-        self.active = True
+        setattr(self.factory, "_tracking", self)  # as long as the factory is in use, so are we
 
     def _make_factory(self, loop: Loop) -> Factory:
         if self._previous is None and not self._exact:
@@ -61,7 +66,8 @@ class Tracking:
             self._schedule(loop)
 
     def _schedule(self, loop: Loop) -> None:
-        self._timer = loop.call_later(_TICK_S, self._on_tick, loop)
+        # An empty context: the caller's values (of a first request, say) would live with the loop.
+        self._timer = loop.call_later(_TICK_S, self._on_tick, loop, context=Context())
 
     def _on_tick(self, loop: Loop) -> None:
         self.tick[0] = now()
@@ -200,18 +206,24 @@ def install(loop: Loop | None = None, *, exact: bool = False) -> None:
     """
     loop = loop or asyncio.get_running_loop()
     with _guard:
-        if loop in _installed:
+        if _tracking_of(loop) is not None:
             return
         tracking = Tracking(loop, exact=exact)
-        _installed[loop] = tracking
+        _installed[loop] = ref(tracking)
     tracking.attach(loop)
+
+
+def _tracking_of(loop: Loop) -> Tracking | None:
+    held = _installed.get(loop)
+    return None if held is None else held()
 
 
 def uninstall(loop: Loop | None = None) -> None:
     """Stop tracking and leave the loop as it was found; tasks alive keep their stamps."""
     loop = loop or asyncio.get_running_loop()
     with _guard:
-        tracking = _installed.pop(loop, None)
+        tracking = _tracking_of(loop)
+        _installed.pop(loop, None)
     if tracking is not None:
         tracking.detach(loop)
 
@@ -219,7 +231,7 @@ def uninstall(loop: Loop | None = None) -> None:
 def installed_loops() -> list[Loop]:
     """Return the loops that are tracked and not closed; callable from any thread."""
     with _guard:
-        loops = list(_installed)
+        loops = [loop for loop, tracking in _installed.items() if tracking() is not None]
     return [loop for loop in loops if not loop.is_closed()]
 
 

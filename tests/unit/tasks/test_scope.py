@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import weakref
 from collections.abc import AsyncIterator
 
 import pytest
 
 import backstay
-from backstay import Scope, go, now
+from backstay import Scope, go, now, timeout
 from backstay._base import DeadlineHit, ScopeEnded, deadline_hit, scope_ended
 from backstay.context import TRACE, Key, bind, remaining
 from backstay.errors import (
@@ -432,7 +433,7 @@ async def test_a_fatal_error_of_a_child_leaves_as_itself() -> None:
         children=[ValueError()],
         fatal=fatal,
         cause=None,
-        outer=False,
+        outer=None,
         unwrap=False,
     )
     assert outcome.raises is fatal
@@ -458,3 +459,135 @@ async def test_raised_errors_hold_no_reference_cycle() -> None:
         assert [ref() for ref in refs] == [None, None]
     finally:
         gc.enable()
+
+
+async def test_a_cancel_before_the_block_strikes_on_entering() -> None:
+    """A scope that somebody gave up before it began does not run to its end."""
+    scope = Scope("s")
+    scope.cancel("not needed any more")
+    async with scope:
+        await asyncio.sleep(5)
+    assert now() == 0.0
+    assert str(scope.cause) == "not needed any more"
+
+
+async def test_clean_up_after_a_cut_is_bound_by_the_deadline() -> None:
+    """A cut scope cannot cut again, so a scope opened in the clean-up watches the deadline itself."""
+    seen: list[tuple[str, float]] = []
+
+    async def flush() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            try:
+                async with Scope("flush"):
+                    await asyncio.sleep(100)
+            except DeadlineExceeded as error:
+                seen.append((error.scope, now()))
+
+    async with Scope("request", timeout=10.0) as scope:
+        scope.go(flush)
+        await asyncio.sleep(1)
+        scope.cancel("client left")
+        await flush()
+    assert seen == [("request", 10.0)] * 2
+
+
+async def test_a_child_lives_by_its_scopes_deadline_and_not_by_a_timeout_around_go() -> None:
+    """timeout() around go() bounds the call, not the child, which outlives it."""
+
+    async def child() -> float | None:
+        async with Scope("inner"):
+            await asyncio.sleep(5)
+        return remaining()
+
+    async with Scope("outer", timeout=50.0) as scope, timeout(1.0):
+        task = scope.go(child)
+    assert task.result() == 45.0
+
+
+async def test_the_trace_bound_nearest_is_the_one_served() -> None:
+    """A message's own trace, bound inside a long-lived scope, reaches the scope of the message."""
+    async with Scope("consumer"):
+        with bind(TRACE, "of-message"):
+            async with Scope("message") as message:
+                assert message.trace_id == "of-message"
+        async with Scope("other", trace_id="given") as other:
+            assert TRACE.get() == "given"
+            async with Scope("inner") as inner:
+                assert inner.trace_id == other.trace_id == "given"
+        assert TRACE.get() is None
+
+
+@pytest.mark.real_loop
+async def test_a_thread_is_told_how_to_reach_the_scope() -> None:
+    """go() and cancel() from a thread are refused: tasks belong to the thread of their loop."""
+    async with Scope("s") as scope:
+        with pytest.raises(ScopeMisuse, match="call_soon_threadsafe"):
+            await asyncio.to_thread(go, echo, 1)
+        with pytest.raises(ScopeMisuse, match="call_soon_threadsafe"):
+            await asyncio.to_thread(scope.cancel, "from afar")
+        assert scope.cause is None
+
+
+def test_a_scope_whose_loop_is_closed_ends_quietly() -> None:
+    """A coroutine collected after its loop was closed does not complain about the loop."""
+    failures: list[object] = []
+
+    async def host() -> None:
+        async with Scope("s") as scope:
+            scope.go(asyncio.sleep, 100)
+            await asyncio.sleep(100)
+
+    loop = asyncio.new_event_loop()
+    coroutine = host()
+    task = loop.create_task(coroutine)
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.set_exception_handler(lambda *_: None)
+    loop.close()
+    try:
+        coroutine.close()
+    except RuntimeError as error:
+        failures.append(error)
+    assert failures == []
+    del task
+    gc.collect()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+async def test_eager_children_count_while_they_start() -> None:
+    """A child that starts another in its eager first step does not exceed max_tasks."""
+    refused: list[str] = []
+
+    async def child(scope: Scope) -> None:
+        try:
+            scope.go(echo, 1, 1.0)
+        except FullError as error:
+            refused.append(error.reason)
+        await asyncio.sleep(1)
+
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    async with Scope("pool", max_tasks=1) as scope:
+        scope.go(child, scope)
+        assert len(scope.tasks) == 1
+    assert refused == ["full"]
+
+
+async def test_timers_that_were_cancelled_hold_no_context() -> None:
+    """A quick scope or timeout leaves nothing of its caller behind in the loop's timers."""
+
+    class Body:
+        pass
+
+    key = Key[Body]("body")
+
+    async def request() -> weakref.ref[Body]:
+        body = Body()
+        with bind(key, body):
+            async with Scope("request", timeout=100), timeout(50):
+                return weakref.ref(body)
+
+    gone = await asyncio.create_task(request())
+    await asyncio.sleep(0)
+    gc.collect()
+    assert gone() is None

@@ -15,6 +15,7 @@ import pytest
 import uvloop
 
 from backstay import Scope, install, uninstall
+from backstay.context import Key, bind
 from backstay.tasks import TrackedTask, info, installed_loops, live_tasks
 
 HERE = __file__
@@ -313,3 +314,35 @@ def test_a_tracked_task_costs_at_most_sixty_bytes_more() -> None:
     """The stamp is four slots and, at worst, one small integer."""
     extra = TrackedTask.__basicsize__ - asyncio.Task.__basicsize__
     assert extra + sys.getsizeof(1000) <= 60
+
+
+def test_tracking_holds_nothing_of_whoever_installed_it() -> None:
+    """Installed inside a request, the slow clock does not keep the request's values for ever."""
+
+    class Body:
+        pass
+
+    key = Key[Body]("body")
+
+    async def request() -> weakref.ref[Body]:
+        body = Body()
+        with bind(key, body):
+            install()
+        return weakref.ref(body)
+
+    async def main() -> None:
+        gone = await asyncio.create_task(request())
+        await asyncio.sleep(0)
+        gc.collect()
+        assert gone() is None
+
+    asyncio.run(main())
+
+
+async def test_tasks_keep_the_names_that_asyncio_gives() -> None:
+    """An unnamed task is called Task-n under tracking, on every version, and a given name is kept."""
+    assert asyncio.create_task(asyncio.sleep(0)).get_name().startswith("Task-")
+    task = asyncio.create_task(asyncio.sleep(0), name="mine")
+    assert task.get_name() == "mine"
+    task.set_name("other")
+    assert task.get_name() == "other"
