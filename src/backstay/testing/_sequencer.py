@@ -50,7 +50,9 @@ class Sequencer:
         Cancelled: the sequence is broken from then on.
         """
         if number < 0 or number in self._claimed:
-            raise UsageError(f"place {number} of a sequence is taken: each number from 0 is used once")
+            raise UsageError(
+                f"place {number} of a sequence is taken: each number from 0 is used once"
+            )
         self._claimed.add(number)
         if number:
             await self._wait_for(number)

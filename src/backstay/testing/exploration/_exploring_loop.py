@@ -117,6 +117,7 @@ class ExploringLoop(VirtualLoop):
         self._max_steps = max_steps
         self._spare = spare
         self._watcher = watcher
+        self.woken_when_cancelled: list[bool] = []  # beside record.cancels, in a traced run
         self._steps = 0
         self._last_stranger = TIME_PASSES  # numbers below it go to timers and threads
         self._cancel_at: list[int] = []
@@ -247,7 +248,7 @@ class ExploringLoop(VirtualLoop):
         self.record.path.append(source)
         if source == self._watched:
             self._run_watched(handle)
-        else:
+        elif not handle._cancelled:  # type: ignore[attr-defined]
             handle._run()
 
     def _pick(self, sources: list[int]) -> int:
@@ -326,6 +327,8 @@ class ExploringLoop(VirtualLoop):
         if task.done() or (self._spare is not None and self._spare(task)):
             return
         self.record.cancels.append(Cancel(step, task.number))
+        if self._watcher is not None:
+            self.woken_when_cancelled.append(task.number in self._sources)
         task.cancel("cancelled by the schedule explorer")
 
     # -- time ------------------------------------------------------------------------
@@ -380,6 +383,12 @@ class ExploringLoop(VirtualLoop):
         kept = self.record
         self.record = Record(kept.chance)
         self._max_steps = self._attention = self._steps + self._max_steps
+
+    def close(self) -> None:
+        """Close, and let go of what was never run."""
+        self._handles.clear()
+        self._sources.clear()
+        super().close()
 
     def pending(self) -> list[ExploredTask]:
         """Return the tasks that have not ended, in order of creation."""

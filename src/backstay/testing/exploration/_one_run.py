@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 from asyncio import CancelledError, Future
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from backstay._base import reseed, use_clock
 from backstay.errors import UsageError
@@ -73,11 +74,8 @@ def run_once(scenario: Scenario, plan: Plan, rules: Rules, tracer: Tracer | None
 
 
 def _run_scenario(loop: ExploringLoop, scenario: Scenario, record: Record) -> None:
-    async def root() -> None:
-        await scenario()
-
     try:
-        loop.run_until_complete(loop.create_task(root(), name="scenario"))
+        loop.run_until_complete(loop.create_task(_coroutine_of(scenario), name="scenario"))
     except StepBudgetExceeded as error:
         record.kind, record.error = "budget", error
     except DeadlockError as error:
@@ -92,6 +90,16 @@ def _run_scenario(loop: ExploringLoop, scenario: Scenario, record: Record) -> No
         if not isinstance(error, Exception) and not _is_verdict(error):
             raise
         record.kind, record.error = "error", error
+
+
+def _coroutine_of(scenario: Scenario) -> Coroutine[Any, Any, object]:
+    if inspect.iscoroutinefunction(scenario):
+        return cast("Coroutine[Any, Any, object]", scenario())
+
+    async def call() -> object:  # so that what a plain function does happens inside the loop
+        return await scenario()
+
+    return call()
 
 
 def _is_verdict(error: BaseException) -> bool:

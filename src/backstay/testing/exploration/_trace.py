@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sysconfig
 from asyncio import Handle
 from collections.abc import Iterable
@@ -42,6 +43,13 @@ def place_of(task: asyncio.Task[Any]) -> str:
     return f"{Path(frame.file).name}:{frame.line}{within}"
 
 
+def _is_new(task: asyncio.Task[Any]) -> bool:
+    coroutine = task.get_coro()
+    if not inspect.iscoroutine(coroutine):
+        return False  # one written in Cython tells nothing
+    return inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+
+
 def where_they_wait(tasks: Iterable[ExploredTask]) -> str:
     """Return a line for each task that cannot go on."""
     stuck = list(tasks)
@@ -78,7 +86,7 @@ class Tracer:
         who = self._who(loop, source, handle)
         if source > 0:
             task = loop.tasks[source - 1]
-            start = place_of(task)
+            start = "its start" if _is_new(task) else place_of(task)
             self._open = (task, overtaken)
             self.lines.append(f"{step:5}  {who:24} from {start}")
             self.steps.append(f"{who} at {start}")
@@ -100,9 +108,11 @@ class Tracer:
             self._open = None
 
     def _note_cancels(self, loop: Any) -> None:
-        for cancel in loop.record.cancels[self._cancels_seen :]:
-            task = loop.tasks[cancel.task - 1]
-            self.lines.append(f"       {label_of(task)} is CANCELLED at {place_of(task)}")
+        cancels = loop.record.cancels
+        for number in range(self._cancels_seen, len(cancels)):
+            task = loop.tasks[cancels[number].task - 1]
+            late = ", when it was woken already" if loop.woken_when_cancelled[number] else ""
+            self.lines.append(f"       {label_of(task)} is CANCELLED at {place_of(task)}{late}")
             self.steps.append(f"cancel {label_of(task)}")
         self._cancels_seen = len(loop.record.cancels)
 
