@@ -46,10 +46,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from asyncio import Future, get_running_loop
+from asyncio import Future, InvalidStateError, get_running_loop
 from collections import deque
 from collections.abc import Callable, Generator
 from contextvars import Context
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 __all__ = [
@@ -190,7 +191,10 @@ class WakeQueue:
     ) -> None:
         """Make the queue of `loop`."""
         self.loop = loop
-        self.waiter: Callable[[], Waiter] = loop.create_future
+        # The loop's own create_future does the same in a Python frame more.
+        self.waiter: Callable[[], Waiter] = (
+            partial(Future, loop=loop) if wakes_per_turn else loop.create_future
+        )
         self.credit = FAST_OPS
         self.wakes_per_turn = wakes_per_turn
         self._line: deque[tuple[Callable[[Waiter], object], Context, Waiter]] = deque()
@@ -209,18 +213,21 @@ class WakeQueue:
             somebody else.
         """
         if self.wakes_per_turn:
-            callbacks = getattr(waiter, "_callbacks", None)
-            if callbacks is not None and len(callbacks) == 1:
-                callback, context = callbacks[0]
+            try:
+                ((callback, context),) = waiter._callbacks
+            except (AttributeError, TypeError, ValueError):
+                pass  # stale, not awaited yet, or awaited in an unusual way: the plain way serves all
+            else:
                 waiter.remove_done_callback(callback)
                 waiter.set_result(value)
                 self._line.append((callback, context, waiter))
                 if not self._scheduled:
                     self._schedule()
                 return True
-        if waiter.done():
+        try:
+            waiter.set_result(value)
+        except InvalidStateError:
             return False
-        waiter.set_result(value)
         return True
 
     def fail(self, waiter: Waiter, error: BaseException) -> bool:

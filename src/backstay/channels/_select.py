@@ -1,0 +1,265 @@
+"""`select`: wait for whichever of several sends and receives can go first.
+
+Go's rules (`src/runtime/select.go`), in one pass over the cases and one dice:
+
+1. Collect the cases that are ready; one of them is taken, each with the same
+   chance. (Go polls in a random order and takes the first; same distribution.)
+2. None is ready and there is a default: that.
+3. Else one waiter stands in the line of *every* case. Whoever serves it first
+   resolves it, and the entries in the other lines are stale from then on. They
+   are taken out when the select goes on, so a quiet channel that is named in a
+   million selects holds nothing of them.
+
+A select cannot match itself: nothing of it stands in any line while it polls,
+and once it is parked only other tasks serve lines. `None` stands for Go's nil
+channel: never ready. A closed channel is always ready to be received from, and
+choosing to send to it raises.
+"""
+
+from __future__ import annotations
+
+from asyncio import get_running_loop
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from backstay._base import Chance
+from backstay.channels._bridge import lock_all, take_turn
+from backstay.channels._channel import Channel
+from backstay.channels._channel_state import CLOSED, NOTHING
+from backstay.channels._home import ASK_WHEN_PARKING, HomedState
+from backstay.channels._tickets import Ticket
+from backstay.channels._views import RecvOnly, SendOnly
+from backstay.sync._wake_queue import WaitLine, WakeQueue, here, wake_queue, was_given
+
+__all__ = ["DEFAULT", "Case", "Selected", "select"]
+
+DEFAULT: Final = -1
+"""The index that `select(..., default=True)` returns when no case is ready."""
+
+Case: TypeAlias = "RecvOnly[Any] | tuple[SendOnly[Any] | None, Any] | None"
+"""A channel (or its receiving end) to receive from; a pair of a channel and an item to send; or None."""
+
+
+class Selected(NamedTuple):
+    """What a select did. Use it with `match`, or unpack it.
+
+    Attributes:
+        index: the number of the case that went, from 0, or DEFAULT.
+        value: what was received; None for a send, a closed channel and the default.
+        ok: True when an item was received or sent; False when the channel was
+            closed and drained, and for the default.
+    """
+
+    # Hides tuple.index, which nobody misses here.
+    index: int  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleMethodOverride]
+    value: Any
+    ok: bool
+
+
+_dice = Chance()
+_roll = _dice.random  # a method of C: a tenth of a select, else
+# What NamedTuple's own constructor calls, without the frame around it.
+_new: Callable[[type[Selected], tuple[int, Any, bool]], Selected] = cast("Any", tuple).__new__
+# Types that no checker narrows to: what is inside a case is Any, not unknown.
+_channel_type: Any = Channel
+_pair_type: Any = tuple
+    "Any", tuple
+).__new__  # what NamedTuple's own constructor calls, without the frame around it
+_NOT_TAKEN: Final = Selected(DEFAULT, None, False)
+
+# A case as it is worked with: the channel, and the item to send or NOTHING for a receive.
+_Parsed: TypeAlias = "tuple[HomedState[Any] | None, Any]"
+
+
+async def select(*cases: Case, default: bool = False) -> Selected:
+    """Do whichever of the cases can go first; of several, one by fair chance.
+
+    ::
+
+        match await select(jobs, stop, (audit, entry), after(1.0)):
+            case Selected(0, job, True): ...     # received from jobs
+            case Selected(0): ...                # jobs is closed and drained
+            case Selected(1): return             # stop has an item, or was closed
+            case Selected(2): ...                # entry was sent to audit
+            case Selected(3): ...                # a second went by
+
+    Args:
+        cases: a channel to receive from it, a pair `(channel, item)` to send, or
+            None for a case that is switched off for now.
+        default: never wait: when no case is ready, return with index DEFAULT.
+
+    Returns:
+        `Selected(index, value, ok)`.
+
+    Raises:
+        ChannelClosed: the case that was chosen sends, and its channel is closed.
+        ChannelMisuse: a channel lives in another event loop.
+        TypeError: a case is neither of the three.
+
+    Cancelled: nothing was received, and no item is lost; as with `Channel.send` a
+    receiver may have taken the item of a send case in the same turn.
+
+    Cost: with two buffered channels about twice a `recv`; see ``benchmarks/channels.py``.
+    """
+    count = len(cases)
+    if count:
+        # A glance at one case, drawn fairly, is enough when it is ready: each ready case has the
+        # same chance of being the one. Otherwise those that are ready draw again, by themselves.
+        index = (0 if _roll() < 0.5 else 1) if count == 2 else int(_roll() * count)
+        case: Any = cases[index]
+        if type(case) is _channel_type and case._credit and case._items:
+            case._credit -= 1
+            return _new(Selected, (index, case._items.popleft(), True))
+    parsed = [_parse(case) for case in cases]
+    token = here()
+    wakes: WakeQueue | None = None
+    for state, _ in parsed:
+        if state is not None:
+            if state._home != token:
+                if any(state is not None and state._lock is not None for state, _ in parsed):
+                    return await _select_shared(parsed, default)
+                state._settle()
+            wakes = state._wakes
+    if wakes is None:  # nil channels only
+        wakes = wake_queue()
+    ready = _ready(parsed)
+    if ready and wakes.credit <= 0:
+        await wakes.pause()
+        ready = _ready(parsed)
+    wakes.credit -= 1
+    if ready:
+        index = _pick(ready)
+        return _take(index, parsed[index])
+    if default:
+        return _NOT_TAKEN
+    return await _park(parsed, wakes)
+
+
+def _parse(case: Any) -> _Parsed:
+    """Read a case."""
+    if isinstance(case, RecvOnly):
+        return case._state, NOTHING
+    if case is None:
+        return None, NOTHING
+    if isinstance(case, _pair_type) and len(case) == 2:
+        channel, item = case
+        if channel is None:
+            return None, item
+        if isinstance(channel, SendOnly):
+            return channel._state, item
+    raise TypeError(
+        f"a case of select is a channel (to receive), a pair of channel and item (to send), or None; "
+        f"not {case!r}"
+    )
+
+
+def _take(index: int, case: _Parsed) -> Selected:
+    """Do a case that is ready."""
+    state, item = case
+    assert state is not None
+    if item is NOTHING:
+        item = state.poll()
+        if state._items and not state._granted and state._lock is None:
+            state.start_quick_receives()
+        return Selected(index, None, False) if item is CLOSED else Selected(index, item, True)
+    state.offer(item)
+    return Selected(index, None, True)
+
+
+def _ready(cases: Sequence[_Parsed]) -> list[int]:
+    return [
+        index
+        for index, (state, item) in enumerate(cases)
+        if state is not None and (state.can_receive() if item is NOTHING else state.can_send())
+    ]
+
+
+def _pick(ready: list[int]) -> int:
+    return ready[int(_roll() * len(ready))]
+
+
+async def _park(cases: list[_Parsed], wakes: WakeQueue) -> Selected:
+    if ASK_WHEN_PARKING:
+        for state, _ in cases:
+            if state is not None and state._loop is not get_running_loop():
+                state._settle()
+                wakes = state._wakes
+    waiter = wakes.waiter()
+    standing = _line_up(cases, waiter)
+    try:
+        answer: tuple[int, Any, bool] = await waiter
+    except BaseException:
+        if was_given(waiter):
+            _give_back(cases, waiter.result())
+        _leave(standing)
+        raise
+    _leave(standing)
+    return _answered(cases, answer)
+
+
+async def _select_shared(cases: list[_Parsed], default: bool) -> Selected:
+    """Do the same where several threads may serve: under all locks, with a ticket."""
+    states = [state for state, _ in cases if state is not None]
+    await take_turn()
+    for state in states:
+        if state._lock is None:
+            state._settle()
+    with lock_all(states):
+        ready = _ready(cases)
+        if ready:
+            index = _pick(ready)
+            return _take(index, cases[index])
+        if default:
+            return _NOT_TAKEN
+        ticket = Ticket()
+        standing = _line_up(cases, ticket)
+    try:
+        answer: tuple[int, Any, bool] = await ticket.waiter
+    except BaseException:
+        with lock_all(states):
+            if not ticket.claim_back():
+                _give_back(cases, ticket.value)
+            _leave(standing)
+        raise
+    with lock_all(states):
+        _leave(standing)
+    return _answered(cases, answer)
+
+
+def _line_up(cases: list[_Parsed], waiter: Any) -> list[tuple[WaitLine[Any], Any]]:
+    """Let one waiter stand in the lines of all cases; return where it stands."""
+    standing: list[tuple[WaitLine[Any], Any]] = []
+    for index, (state, item) in enumerate(cases):
+        if state is None:
+            continue
+        entry: Any
+        if item is NOTHING:
+            entry = (waiter, index)
+            state.join_receivers(entry)
+            standing.append((state._receivers, entry))
+        else:
+            entry = (waiter, item, index)
+            state.join_senders(entry)
+            standing.append((state._senders, entry))
+    return standing
+
+
+def _leave(standing: list[tuple[WaitLine[Any], Any]]) -> None:
+    for line, entry in standing:
+        line.discard(entry)
+
+
+def _give_back(cases: list[_Parsed], answer: tuple[int, Any, bool]) -> None:
+    """Return what a cancelled select had been handed; what it had sent stays sent."""
+    index, value, ok = answer
+    state, item = cases[index]
+    if ok and item is NOTHING and state is not None:
+        state.give_back(value)
+
+
+def _answered(cases: list[_Parsed], answer: tuple[int, Any, bool]) -> Selected:
+    index, value, ok = answer
+    state, item = cases[index]
+    if not ok and item is not NOTHING and state is not None:
+        raise state._closed_error("send on")
+    return Selected(index, value, ok)
