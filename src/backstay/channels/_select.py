@@ -63,8 +63,6 @@ _new: Callable[[type[Selected], tuple[int, Any, bool]], Selected] = cast("Any", 
 # Types that no checker narrows to: what is inside a case is Any, not unknown.
 _channel_type: Any = Channel
 _pair_type: Any = tuple
-    "Any", tuple
-).__new__  # what NamedTuple's own constructor calls, without the frame around it
 _NOT_TAKEN: Final = Selected(DEFAULT, None, False)
 
 # A case as it is worked with: the channel, and the item to send or NOTHING for a receive.
