@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Explore a marked async test; leave all others alone."""
+    __tracebackhide__ = True
     mark = pyfuncitem.get_closest_marker("explore")
     if mark is None:
         return None

@@ -104,6 +104,7 @@ def explore(
     Cost: a schedule of twenty steps takes a third of a millisecond; see
     ``benchmarks/exploration.py``.
     """
+    __tracebackhide__ = True
     if schedules < 1:
         raise ValueError(f"schedules must be at least 1, not {schedules!r}")
     refuse_inside_a_loop()
@@ -140,6 +141,7 @@ def replay(
         UsageError: `text` is damaged, or the program has changed so much that the
             schedule cannot be followed.
     """
+    __tracebackhide__ = True
     refuse_inside_a_loop()
     return _replay(scenario, text, max_steps=max_steps, spare=spare, track=track)
 
@@ -203,6 +205,7 @@ class _Exploring:
         self._tally = Tally()
 
     def run(self, schedules: int) -> Exploration:
+        __tracebackhide__ = True
         began = time.perf_counter()
         for number in range(schedules):
             plan = self._strategy.plan(number)
@@ -223,6 +226,7 @@ class _Exploring:
         )
 
     def _run(self, plan: Plan) -> None:
+        __tracebackhide__ = True
         if self._cancellations is not None:
             plan.cancels = self._cancellations.next()
         record = run_once(self._scenario, plan, self._rules)
@@ -242,6 +246,7 @@ class _Exploring:
         return run_once(self._scenario, follow(schedule), self._rules, tracer), tracer
 
     def _fail(self, record: Record) -> None:
+        __tracebackhide__ = True
         schedule = schedule_of(record, self._settings)
         self._check_repeatable(schedule)
         again = run_once(self._scenario, follow(schedule), self._rules)
@@ -271,6 +276,7 @@ def _replay(
     spare: Callable[[asyncio.Task[Any]], bool] | None,
     track: bool,
 ) -> Exploration:
+    __tracebackhide__ = True
     schedule = decode(text)
     rules = Rules(schedule.order, schedule.timers, max_steps, track, spare)
     tracer = Tracer()

@@ -123,8 +123,10 @@ class Tracer:
             return "time passes, though others could run"
         callback: Any = getattr(handle, "_callback", None)
         name = getattr(callback, "__qualname__", type(callback).__name__).rpartition("<locals>.")[2]
+        if handle is not None and handle.cancelled():
+            name = "(cancelled)"
         if source == 0:
             return f"callback {name}"
-        return (
-            f"timer {name} at {loop.time():g} s" if hasattr(handle, "_when") else "work of a thread"
-        )
+        if isinstance(handle, asyncio.TimerHandle):
+            return f"timer {name} of {handle.when():g} s"
+        return f"work of a thread {name}"

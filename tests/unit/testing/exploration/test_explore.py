@@ -254,7 +254,7 @@ def test_outside_chance_is_named_with_its_step() -> None:
         for _ in range(uuid.uuid4().int % 50):
             await asyncio.sleep(0)
 
-    with pytest.raises(OutsideChance, match="at step .* the first run had"):
+    with pytest.raises(OutsideChance, match=r"at step .* the first run had"):
         for _ in range(5):  # one in fifty times it is the same twice
             explore(scenario, schedules=1)
 

@@ -73,7 +73,7 @@ def test_a_text_with_a_right_checksum_and_a_wrong_body(body: str) -> None:
     """Whoever builds strings by hand learns which part means nothing."""
     from backstay.testing.exploration import _schedule_text as module
 
-    with pytest.raises(UsageError, match="that nobody wrote|means nothing"):
+    with pytest.raises(UsageError, match=r"that nobody wrote|means nothing"):
         decode(f"{body}-x{module._checksum(body)}")
 
 
