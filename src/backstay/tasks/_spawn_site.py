@@ -41,6 +41,7 @@ _MACHINERY = frozenset(
         "contextlib",
         "functools",
         "uvloop",
+        "backstay.multiloop._multiloop",
         "backstay.tasks._go",
         "backstay.tasks._run",
         "backstay.tasks._scope",

@@ -1,0 +1,252 @@
+"""What another thread can see of a running loop without disturbing it.
+
+A loop that waits has nothing but its own frames on its thread's stack; a loop
+at work has a callback above them. So looking at the stack tells idle from
+busy, and "still the same callback" from "the next one", and an idle loop is
+not even woken to be watched. Where the stack cannot be trusted (a build
+without the GIL, where frames move under our eyes), the loop is asked instead.
+
+What is taken from the stack is turned into text at once. The frames that are
+kept between two looks are the loop's own, `_run_once` (one for each turn) and
+`Handle._run` (one for each callback): they hold nothing of the user's but the
+callback, and keeping them is what makes "the same" certain, since the address of
+a frame that is gone is used again at once.
+
+The watching thread may itself be kept from running, for example by a loop that
+takes the interpreter's lock back as soon as it has let go of it. To know
+afterwards whether the loop came round meanwhile, a busy loop carries a timer of
+ours that notes the time; so does uvloop, which has no frames of its own to tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from types import CodeType, FrameType
+from typing import Any, Literal
+
+from backstay._base import now
+from backstay.tasks._code_origin import origin_of
+
+__all__ = ["Look", "LoopSight", "Sample", "sees_frames"]
+
+_HANDLE_RUN: CodeType = asyncio.Handle._run.__code__
+_StockLoop: Any = asyncio.BaseEventLoop  # what it does in private is in no stub
+_RUN_ONCE: CodeType = _StockLoop._run_once.__code__
+_MOST_FRAMES = 4096  # looked at; beyond the recursion limit of most programs
+_BEATS_FOR_S = 1.0  # after the loop was last seen at work
+_STACK_DEPTH = 16  # kept
+
+Seen = Literal["idle", "same", "other", "unknown"]
+
+
+def sees_frames() -> bool:
+    """Tell whether frames of a running thread can be read here: not without the GIL."""
+    has_gil = getattr(sys, "_is_gil_enabled", None)
+    return has_gil is None or bool(has_gil())
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look has shown."""
+
+    seen: Seen
+    sample: Sample | None = None
+    turned: bool | None = None  # whether the loop came round since the last look; None: not known
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Where a thread was at one moment, as text."""
+
+    site: str  # "file:line"
+    function: str
+    stack: tuple[str, ...] = field(compare=False)  # "function at file:line", innermost first
+
+
+class LoopSight:
+    """The eye on one loop, used by one watching thread.
+
+    Attributes:
+        thread: the name of the thread that runs the loop, "" before it is known.
+        asked: whether a question is on its way to the loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, beat_every: float) -> None:
+        """Look at nothing yet.
+
+        Args:
+            loop: which one.
+            beat_every: seconds between two beats of the timer on a busy loop.
+        """
+        self.loop = loop
+        self.beat_at: float | None = None  # when the timer last ran; None while there is none
+        self._beat_every = beat_every
+        self._beat_until = 0.0
+        self.thread = ""
+        self.asked = False
+        self._ident: int | None = None
+        self._cpu_clock: int | None = None
+        self._base: FrameType | None = (
+            None  # the frame below all callbacks of a loop without frames
+        )
+        self._marker: FrameType | None = None  # the lowest frame of the callback seen last
+        self._turn: FrameType | None = None  # the frame of the turn seen last
+        self._answers: list[float] = []
+
+    # -- asking the loop ---------------------------------------------------------
+
+    def ask(self) -> None:
+        """Send a question to the loop, unless one is on its way."""
+        if self.asked:
+            return
+        self.asked = True
+        try:
+            self.loop.call_soon_threadsafe(self._answer)
+        except RuntimeError:  # closed since we looked
+            self.asked = False
+
+    def _answer(self) -> None:
+        """Run on the loop: say that it came round, and who runs it."""
+        if not self.thread:
+            frame = sys._getframe(1)
+            self._base = None if frame.f_code is _HANDLE_RUN else frame
+            self.thread = threading.current_thread().name
+            get_clock = getattr(time, "pthread_getcpuclockid", None)
+            self._cpu_clock = None if get_clock is None else get_clock(threading.get_ident())
+            self._ident = threading.get_ident()
+        self._answers.append(now())
+        if self._base is not None:
+            self._beat_until = float("inf")
+        if self.beat_at is None and now() < self._beat_until:
+            self._beat()
+
+    def _beat(self) -> None:
+        """Note that the loop came round, and once more in a while."""
+        at = now()
+        if at < self._beat_until:
+            self.beat_at = at
+            self.loop.call_later(self._beat_every, self._beat)
+        else:
+            self.beat_at = None
+
+    def keep_beating(self, at: float) -> None:
+        """The loop is busy: let the timer run for the next second."""
+        self._beat_until = max(self._beat_until, at + _BEATS_FOR_S)
+        if self.beat_at is None:
+            self.ask()
+
+    def leave(self) -> None:
+        """Leave nothing on the loop."""
+        self._beat_until = 0.0
+
+    def answered_at(self) -> float | None:
+        """Return when the loop answered the question, once; None while it has not."""
+        if not self._answers:
+            return None
+        self.asked = False
+        return self._answers.pop()
+
+    # -- looking at its thread ---------------------------------------------------
+
+    def look(self) -> Look:
+        """See what the loop does, and where, without waking it."""
+        if not sees_frames():
+            return Look("unknown")
+        self._find_thread()
+        if self._ident is None:
+            return Look("unknown")
+        frame = sys._current_frames().get(self._ident)
+        if frame is None:
+            return Look("idle")
+        try:
+            marker, turn = self._lowest(frame)
+            turned = None if turn is None else turn is not self._turn
+            same = marker is self._marker
+            self._turn, self._marker = turn, marker
+            if marker is None:
+                return Look("idle", turned=turned)
+            return Look("same" if same else "other", _sample(frame, marker), turned)
+        finally:
+            del frame
+
+    def sample(self) -> Sample | None:
+        """See where the loop's thread is, whatever the loop does."""
+        self._find_thread()
+        frame = None if self._ident is None else sys._current_frames().get(self._ident)
+        try:
+            return None if frame is None else _sample(frame, None)
+        finally:
+            del frame
+
+    def _find_thread(self) -> None:
+        """Read it from the stock loop, which may even be blocked from its first step on."""
+        if isinstance(self.loop, asyncio.BaseEventLoop):
+            self._ident = getattr(self.loop, "_thread_id", None)
+
+    def _lowest(self, frame: FrameType) -> tuple[FrameType | None, FrameType | None]:
+        """Return the lowest frame of the callback that runs, if any, and that of the turn."""
+        here: FrameType | None = frame
+        base, found = self._base, None
+        if base is not None:
+            while here is not None and here is not base:
+                found, here = here, here.f_back
+            return found, None
+        turn: FrameType | None = None
+        marker: FrameType | None = None
+        while here is not None:
+            if here.f_code is _RUN_ONCE:
+                turn, marker = here, found  # go on: a callback may run a loop of its own
+            elif here.f_code is _HANDLE_RUN:
+                found = here
+            here = here.f_back
+        return marker, turn
+
+    def cpu_s(self) -> float | None:
+        """Return the processor time of the loop's thread, None where the system does not tell."""
+        if self._cpu_clock is None:
+            return None
+        try:
+            return time.clock_gettime(self._cpu_clock)
+        except OSError:  # the thread has ended
+            return None
+
+    def running_task(self) -> asyncio.Task[Any] | None:
+        """Return the task that runs on the loop right now, None for a bare callback."""
+        try:
+            return asyncio.current_task(self.loop)
+        except RuntimeError:
+            return None
+
+
+def _sample(frame: FrameType, lowest: FrameType | None) -> Sample:
+    """Put the stack from `frame` down to `lowest` into words.
+
+    The site is the innermost line of the user's own code: somebody who calls a
+    library that blocks wants to see the call and not the library's socket.
+    """
+    stack: list[str] = []
+    site: tuple[str, str] | None = None
+    innermost = ("", "")
+    here: FrameType | None = frame
+    for _ in range(_MOST_FRAMES):
+        if here is None or here.f_code is _HANDLE_RUN:
+            break
+        if site is not None and len(stack) == _STACK_DEPTH:
+            break
+        code = here.f_code
+        place = f"{code.co_filename}:{here.f_lineno or code.co_firstlineno}"
+        if not stack:
+            innermost = (place, code.co_qualname)
+        if site is None and not origin_of(code.co_filename).library:
+            site = (place, code.co_qualname)
+        if len(stack) < _STACK_DEPTH:
+            stack.append(f"{code.co_qualname} at {place}")
+        if here is lowest:
+            break
+        here = here.f_back
+    place, function = site or innermost
+    return Sample(place, function, tuple(stack))
