@@ -248,7 +248,7 @@ class ExploringLoop(VirtualLoop):
         self.record.path.append(source)
         if source == self._watched:
             self._run_watched(handle)
-        elif not handle._cancelled:  # type: ignore[attr-defined]
+        elif not handle.cancelled():
             handle._run()
 
     def _pick(self, sources: list[int]) -> int:

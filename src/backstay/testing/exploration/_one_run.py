@@ -8,7 +8,7 @@ import random
 from asyncio import CancelledError, Future
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from backstay._base import reseed, use_clock
 from backstay.errors import UsageError
@@ -94,7 +94,7 @@ def _run_scenario(loop: ExploringLoop, scenario: Scenario, record: Record) -> No
 
 def _coroutine_of(scenario: Scenario) -> Coroutine[Any, Any, object]:
     if inspect.iscoroutinefunction(scenario):
-        return cast("Coroutine[Any, Any, object]", scenario())
+        return scenario()
 
     async def call() -> object:  # so that what a plain function does happens inside the loop
         return await scenario()
