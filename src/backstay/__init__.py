@@ -6,6 +6,7 @@ Importing does nothing: no thread, no patch, no look at the environment.
 """
 
 from backstay._base import now
+from backstay.channels import DEFAULT, Channel, Selected, after, select
 from backstay.context import Key, bind, remaining
 from backstay.tasks import (
     Scope,
@@ -21,9 +22,13 @@ from backstay.tasks import (
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "DEFAULT",
+    "Channel",
     "Key",
     "Scope",
+    "Selected",
     "__version__",
+    "after",
     "bind",
     "current_scope",
     "deadline_at",
@@ -32,6 +37,7 @@ __all__ = [
     "now",
     "remaining",
     "run",
+    "select",
     "timeout",
     "uninstall",
 ]

@@ -19,8 +19,8 @@ choosing to send to it raises.
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
 
 from backstay._base import Chance
 from backstay.channels._bridge import lock_all, take_turn
@@ -40,30 +40,42 @@ Case: TypeAlias = "RecvOnly[Any] | tuple[SendOnly[Any] | None, Any] | None"
 """A channel (or its receiving end) to receive from; a pair of a channel and an item to send; or None."""
 
 
-class Selected(NamedTuple):
-    """What a select did. Use it with `match`, or unpack it.
+class Selected(tuple[int, Any, bool]):
+    """What a select did: `(index, value, ok)`, for `match`, for unpacking, or by name.
 
-    Attributes:
-        index: the number of the case that went, from 0, or DEFAULT.
-        value: what was received; None for a send, a closed channel and the default.
-        ok: True when an item was received or sent; False when the channel was
-            closed and drained, and for the default.
+    Select makes it; what compares with it is a plain tuple: ``== (0, job, True)``.
     """
 
-    # Hides tuple.index, which nobody misses here.
-    index: int  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleMethodOverride]
-    value: Any
-    ok: bool
+    # A tuple by hand: the constructor of a NamedTuple would be a third of a select.
+    __slots__ = ()
+    __match_args__ = ("index", "value", "ok")
+
+    @property
+    def index(self) -> int:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The number of the case that went, from 0, or DEFAULT; it hides `tuple.index`."""
+        return self[0]
+
+    @property
+    def value(self) -> Any:
+        """What was received; None for a send, a closed channel and the default."""
+        return self[1]
+
+    @property
+    def ok(self) -> bool:
+        """Whether an item went; False when the channel was closed and drained, and by default."""
+        return self[2]
+
+    def __repr__(self) -> str:
+        """Show the three by name."""
+        return f"Selected(index={self[0]}, value={self[1]!r}, ok={self[2]})"
 
 
 _dice = Chance()
 _roll = _dice.random  # a method of C: a tenth of a select, else
-# What NamedTuple's own constructor calls, without the frame around it.
-_new: Callable[[type[Selected], tuple[int, Any, bool]], Selected] = cast("Any", tuple).__new__
 # Types that no checker narrows to: what is inside a case is Any, not unknown.
 _channel_type: Any = Channel
 _pair_type: Any = tuple
-_NOT_TAKEN: Final = Selected(DEFAULT, None, False)
+_NOT_TAKEN: Final = Selected((DEFAULT, None, False))
 
 # A case as it is worked with: the channel, and the item to send or NOTHING for a receive.
 _Parsed: TypeAlias = "tuple[HomedState[Any] | None, Any]"
@@ -107,7 +119,7 @@ async def select(*cases: Case, default: bool = False) -> Selected:
         case: Any = cases[index]
         if type(case) is _channel_type and case._credit and case._items:
             case._credit -= 1
-            return _new(Selected, (index, case._items.popleft(), True))
+            return Selected((index, case._items.popleft(), True))
     parsed = [_parse(case) for case in cases]
     token = here()
     wakes: WakeQueue | None = None
@@ -156,12 +168,14 @@ def _take(index: int, case: _Parsed) -> Selected:
     state, item = case
     assert state is not None
     if item is NOTHING:
+        if state._granted:
+            state.stop_quick_receives()
         item = state.poll()
-        if state._items and not state._granted and state._lock is None:
+        if state._lock is None:
             state.start_quick_receives()
-        return Selected(index, None, False) if item is CLOSED else Selected(index, item, True)
+        return Selected((index, None, False) if item is CLOSED else (index, item, True))
     state.offer(item)
-    return Selected(index, None, True)
+    return Selected((index, None, True))
 
 
 def _ready(cases: Sequence[_Parsed]) -> list[int]:
@@ -256,8 +270,8 @@ def _give_back(cases: list[_Parsed], answer: tuple[int, Any, bool]) -> None:
 
 
 def _answered(cases: list[_Parsed], answer: tuple[int, Any, bool]) -> Selected:
-    index, value, ok = answer
+    index, _, ok = answer
     state, item = cases[index]
     if not ok and item is not NOTHING and state is not None:
         raise state._closed_error("send on")
-    return Selected(index, value, ok)
+    return Selected(answer)

@@ -23,6 +23,7 @@ from backstay.tasks._await_chain import kind_of
 __all__ = [
     "Detail",
     "chained_source",
+    "channel_fill",
     "children_left",
     "executor_state",
     "http_call",
@@ -30,6 +31,7 @@ __all__ = [
     "queue_unfinished",
     "scope_children",
     "seconds_left",
+    "select_cases",
     "semaphore_value",
     "shielded",
     "stream_peer",
@@ -52,6 +54,7 @@ _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 # Futures of one `wait` looked at; a bigger set is reported by its size alone.
 _MAX_COUNTED = 1_000
 _MAX_CALLBACKS = 8
+_MAX_CASES = 6
 
 
 def queue_fill(link: Any, leaf: Any, loop: asyncio.AbstractEventLoop) -> str:
@@ -67,6 +70,53 @@ def queue_fill(link: Any, leaf: Any, loop: asyncio.AbstractEventLoop) -> str:
         if line
     ]
     return ", ".join(filter(None, [size, *lines]))
+
+
+def channel_fill(link: Any, leaf: Any, loop: asyncio.AbstractEventLoop) -> str:
+    """Tell a channel's name, how full it is and its lines of waiters."""
+    for thing in gc.get_referents(link):
+        channel = _channel_of(thing)
+        if channel is not None:
+            return _channel_words(channel)
+    return ""
+
+
+def select_cases(link: Any, leaf: Any, loop: asyncio.AbstractEventLoop) -> str:
+    """Tell what a select chooses from: ``recv jobs, send audit``."""
+    for cases in gc.get_referents(link):
+        if kind_of(cases) is not tuple:
+            continue
+        words: list[str] = []
+        for case in cases:
+            sends = kind_of(case) is tuple and len(case) == 2
+            channel = _channel_of(case[0] if sends else case)
+            if channel is not None:
+                words.append(f"{'send' if sends else 'recv'} {channel.name}")
+        if words:
+            more = [f"{len(words) - _MAX_CASES} more"] if len(words) > _MAX_CASES else []
+            return ", ".join(words[:_MAX_CASES] + more)
+    return "no channel"
+
+
+def _channel_of(thing: Any) -> Any:
+    """Find the `Channel` that a thing is, or is one end of; by name, for its room is above us."""
+    kind = kind_of(thing)
+    if kind.__module__.startswith("backstay.channels."):
+        if kind.__name__ == "Channel":
+            return thing
+        behind = getattr(thing, "_behind", None)
+        return behind if kind_of(behind).__name__ == "Channel" else None
+    return None
+
+
+def _channel_words(channel: Any) -> str:
+    items = len(channel._items) + len(channel._returned)
+    lines = [
+        _count(len(line), word)
+        for line, word in ((channel._receivers, "receiver"), (channel._senders, "sender"))
+        if line
+    ]
+    return ", ".join([f"{channel.name}: {items} of {channel.capacity} items", *lines])
 
 
 def queue_unfinished(link: Any, leaf: Any, loop: asyncio.AbstractEventLoop) -> str:

@@ -52,6 +52,7 @@ _GROUP_EXIT = Rule("task", "task group exit", detail.children_left)
 _SERVE = Rule("socket", "serve forever")
 _DNS = Rule("socket", "dns lookup", detail.executor_state)
 _TLS = Rule("socket", "tls handshake")
+_RECV = Rule("channel", "channel recv", detail.channel_fill)
 _CONDITION = Rule("condition", "condition wait", detail.waiters)
 
 
@@ -134,6 +135,14 @@ ASYNCIO_RULES: Table = {
         **_loop_calls("Loop"),
         "Server.serve_forever": _SERVE,
         "Server.wait_closed": Rule("socket", "server close"),
+    },
+    "backstay.channels._channel": {
+        "Channel.send": Rule("channel", "channel send", detail.channel_fill),
+        **methods("Channel", "recv recv2 recv_many __anext__", _RECV),
+    },
+    "backstay.channels._views": {"RecvOnly.__anext__": _RECV},
+    "backstay.channels._select": {
+        "select": Rule("channel", "select", detail.select_cases),
     },
     "backstay.tasks._scope": {
         "Scope.__aexit__": Rule("task", "scope exit", detail.scope_children),

@@ -1,0 +1,180 @@
+"""Merging, spreading and chaining channels, by tasks that have an owner.
+
+Each of these is an async context manager around a scope: what it starts ends with
+its block, an error in it cancels the rest and leaves the block, and its output is
+closed when its inputs are exhausted. Leaving early is fine; items that were on
+their way inside are dropped then, because nobody is left to take them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from backstay.channels._channel import Channel
+from backstay.channels._views import RecvOnly, SendOnly
+from backstay.tasks import Scope
+
+__all__ = ["fan_in", "fan_out", "merge", "pipeline"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@asynccontextmanager
+async def merge(
+    *sources: RecvOnly[T], capacity: int = 0, name: str = "merge"
+) -> AsyncGenerator[RecvOnly[T]]:
+    """Receive what several channels send, as it comes, through one channel.
+
+    ::
+
+        async with merge(orders, returns) as both:
+            async for item in both: ...          # until both are closed and drained
+
+    Args:
+        sources: channels, one task each.
+        capacity: of the channel that comes out.
+        name: of the scope and the channel, for people.
+
+    Yields:
+        The receiving end; it is closed when all sources are drained.
+
+    Cancelled: an item that was taken from a source and not yet received is dropped.
+    """
+    out: Channel[T] = Channel(capacity, name=name)
+
+    async def pump(source: RecvOnly[T]) -> None:
+        async for item in source:
+            await out.send(item)
+
+    async with Scope(name, on_exit="cancel", unwrap=True) as scope:
+        scope.go(_run_all_then_close, name, out, [(pump, source) for source in sources])
+        yield out.recv_only
+
+
+@asynccontextmanager
+async def fan_in(
+    *producers: Callable[[SendOnly[T]], Awaitable[object]], capacity: int = 0, name: str = "fan_in"
+) -> AsyncGenerator[RecvOnly[T]]:
+    """Run several producers into one channel.
+
+    ::
+
+        async with fan_in(read_mails, read_letters) as post:
+            async for message in post: ...       # until both producers have returned
+
+    Args:
+        producers: async functions that get the sending end. They must not close it.
+        capacity: of the channel.
+        name: of the scope and the channel, for people.
+
+    Yields:
+        The receiving end; it is closed when all producers have returned.
+
+    Cancelled: the producers are cancelled, and what nobody has received is dropped.
+    """
+    out: Channel[T] = Channel(capacity, name=name)
+    async with Scope(name, on_exit="cancel", unwrap=True) as scope:
+        end = out.send_only
+        scope.go(_run_all_then_close, name, out, [(producer, end) for producer in producers])
+        yield out.recv_only
+
+
+@asynccontextmanager
+async def fan_out(
+    source: RecvOnly[T],
+    fn: Callable[[T], Awaitable[R]],
+    *,
+    workers: int,
+    capacity: int = 0,
+    name: str = "fan_out",
+) -> AsyncGenerator[RecvOnly[R]]:
+    """Let several workers take items from one channel, and receive their results as they come.
+
+    ::
+
+        async with fan_out(urls, fetch, workers=8) as pages:
+            async for page in pages: ...         # in the order in which they are done
+
+    Args:
+        source: where items come from.
+        fn: what is done with each; an error ends everything and leaves the block.
+        workers: how many at once, >= 1.
+        capacity: results to buffer.
+        name: of the scope and the channel, for people.
+
+    Yields:
+        The receiving end for results; closed when the source is drained and all is done.
+
+    Raises:
+        ValueError: fewer than 1 worker.
+
+    Cancelled: items in the hands of a worker, and results nobody has received, are dropped.
+    """
+    if workers < 1:
+        raise ValueError(f"fan_out needs 1 or more workers, not {workers!r}")
+    out: Channel[R] = Channel(capacity, name=name)
+
+    async def work(items: RecvOnly[T]) -> None:
+        async for item in items:
+            await out.send(await fn(item))
+
+    async with Scope(name, on_exit="cancel", unwrap=True) as scope:
+        scope.go(_run_all_then_close, name, out, [(work, source)] * workers)
+        yield out.recv_only
+
+
+@asynccontextmanager
+async def pipeline(
+    source: RecvOnly[Any],
+    *stages: Callable[[Any], Awaitable[Any]],
+    capacity: int = 0,
+    name: str = "pipeline",
+) -> AsyncGenerator[RecvOnly[Any]]:
+    """Send each item through several stages, all of them at work at once, in order.
+
+    ::
+
+        async with pipeline(lines, parse, enrich, price) as offers:
+            async for offer in offers: ...       # in the order of the lines
+
+    Args:
+        source: where items come from.
+        stages: async functions of one item; each has one task. For more workers in
+            a stage nest `fan_out`, which gives up the order.
+        capacity: items to buffer between two stages.
+        name: of the scope and, with the stage's number, of the channels.
+
+    Yields:
+        The receiving end of the last stage (the source itself without stages).
+
+    Cancelled: what is inside a stage or between two is dropped.
+    """
+
+    async def run_stage(
+        number: int, fn: Callable[[Any], Awaitable[Any]], items: RecvOnly[Any]
+    ) -> None:
+        out = channels[number]
+        async for item in items:
+            await out.send(await fn(item))
+        out.close()
+
+    channels: list[Channel[Any]] = [
+        Channel(capacity, name=f"{name}:{number}") for number, _ in enumerate(stages, 1)
+    ]
+    async with Scope(name, on_exit="cancel") as scope:
+        ends: list[RecvOnly[Any]] = [source, *(channel.recv_only for channel in channels)]
+        for number, fn in enumerate(stages):
+            scope.go(run_stage, number, fn, ends[number])
+        yield ends[-1]
+
+
+async def _run_all_then_close(
+    name: str, out: Channel[Any], jobs: list[tuple[Callable[[Any], Awaitable[object]], Any]]
+) -> None:
+    async with Scope(f"{name} workers") as scope:
+        for fn, argument in jobs:
+            scope.go(fn, argument)
+    out.close()
