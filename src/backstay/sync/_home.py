@@ -29,13 +29,13 @@ Place = tuple[CodeType, int]
 
 @types.coroutine
 def _nothing() -> Generator[None, None, None]:
-    return
-    yield  # what makes this a generator
+    yield
 
 
 def _exhausted() -> Awaitable[None]:
     generator = _nothing()
-    next(cast("Generator[None, None, None]", generator), None)
+    for _ in cast("Generator[None, None, None]", generator):
+        pass
     return generator
 
 
@@ -48,11 +48,11 @@ a coroutine would cost as much again as the lock itself.
 
 # Who runs in a loop, as one C call. Before 3.12 `current_task` was written in Python, and asking
 # for the running loop made a system call, so there the table behind both is read directly.
-task_in: Callable[[AbstractEventLoop | None], Task[Any] | None]
-if sys.version_info >= (3, 12):
-    task_in = asyncio.current_task
-else:
-    task_in = cast("Any", asyncio.tasks)._current_tasks.get
+task_in: Callable[[AbstractEventLoop | None], Task[Any] | None] = (
+    asyncio.current_task
+    if sys.version_info >= (3, 12)
+    else cast("Any", asyncio.tasks)._current_tasks.get
+)
 
 
 class _Clock:
@@ -139,17 +139,18 @@ class Home:
         """
         loop = get_running_loop()
         before = self._loop
-        if before is not loop:
-            if before is not None and not before.is_closed():
-                if before.is_running() or self._in_use():
-                    raise SyncMisuse(
-                        f"{self._title()} is in use in another event loop, and was asked for here: "
-                        f"give each loop its own, and let loops talk through a shared channel"
-                    )
-            elif before is not None:
-                self._reset()  # its loop is closed: who held it or waited there never comes back
-            self._loop = loop
-            self._queue = wake_queue(loop)
+        if before is loop:
+            return loop
+        if before is not None:
+            if before.is_closed():
+                self._reset()  # who held it or waited there never comes back
+            elif before.is_running() or self._in_use():
+                raise SyncMisuse(
+                    f"{self._title()} is in use in another event loop, and was asked for here: "
+                    f"give each loop its own, and let loops talk through a shared channel"
+                )
+        self._loop = loop
+        self._queue = wake_queue(loop)
         return loop
 
     def _can_wake(self, verb: str) -> bool:

@@ -338,6 +338,9 @@ class Mutex(Home):
                 break
             except CancelledError as error:
                 cancelled = error
+            except GeneratorExit:
+                self._step_in_closed(task, by_hand)
+                raise
         self._by_hand = by_hand
         return cancelled
 
