@@ -331,6 +331,7 @@ class Mutex(Home):
 
     async def _step_in(self, task: Task[Any], by_hand: bool) -> CancelledError | None:
         """Take the mutex again, whatever happens; return a cancellation that struck meanwhile."""
+        self._move_in()
         cancelled = None
         while not self._take(task, None):
             try:
