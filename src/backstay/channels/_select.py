@@ -112,9 +112,10 @@ async def select(*cases: Case, default: bool = False) -> Selected:
     Cost: with two buffered channels about twice a `recv`; see ``benchmarks/channels.py``.
     """
     count = len(cases)
+    index = 0
     if count:
-        # A glance at one case, drawn fairly, is enough when it is ready: each ready case has the
-        # same chance of being the one. Otherwise those that are ready draw again, by themselves.
+        # A glance at one case, drawn fairly, is enough when it is ready. When it is not, those
+        # that are draw among themselves: so each ready case has the same chance.
         index = (0 if _roll() < 0.5 else 1) if count == 2 else int(_roll() * count)
         case: Any = cases[index]
         if type(case) is _channel_type and case._credit and case._items:
@@ -127,7 +128,7 @@ async def select(*cases: Case, default: bool = False) -> Selected:
         if state is not None:
             if state._home != token:
                 if any(state is not None and state._lock is not None for state, _ in parsed):
-                    return await _select_shared(parsed, default)
+                    return await _select_shared(parsed, default, index)
                 state._settle()
             wakes = state._wakes
     if wakes is None:  # nil channels only
@@ -138,11 +139,10 @@ async def select(*cases: Case, default: bool = False) -> Selected:
         ready = _ready(parsed)
     wakes.credit -= 1
     if ready:
-        index = _pick(ready)
-        return _take(index, parsed[index])
+        return _take(_pick(ready, index), parsed)
     if default:
         return _NOT_TAKEN
-    return await _park(parsed, wakes)
+    return await _park(parsed, wakes, index)
 
 
 def _parse(case: Any) -> _Parsed:
@@ -163,9 +163,9 @@ def _parse(case: Any) -> _Parsed:
     )
 
 
-def _take(index: int, case: _Parsed) -> Selected:
+def _take(index: int, cases: Sequence[_Parsed]) -> Selected:
     """Do a case that is ready."""
-    state, item = case
+    state, item = cases[index]
     assert state is not None
     if item is NOTHING:
         if state._granted:
@@ -186,18 +186,19 @@ def _ready(cases: Sequence[_Parsed]) -> list[int]:
     ]
 
 
-def _pick(ready: list[int]) -> int:
-    return ready[int(_roll() * len(ready))]
+def _pick(ready: list[int], drawn: int) -> int:
+    """Choose among the ready cases; `drawn` was drawn from all of them."""
+    return drawn if drawn in ready else ready[int(_roll() * len(ready))]
 
 
-async def _park(cases: list[_Parsed], wakes: WakeQueue) -> Selected:
+async def _park(cases: list[_Parsed], wakes: WakeQueue, drawn: int) -> Selected:
     if ASK_WHEN_PARKING:
         for state, _ in cases:
             if state is not None and state._loop is not get_running_loop():
                 state._settle()
                 wakes = state._wakes
     waiter = wakes.waiter()
-    standing = _line_up(cases, waiter)
+    standing = _line_up(cases, waiter, drawn)
     try:
         answer: tuple[int, Any, bool] = await waiter
     except BaseException:
@@ -209,7 +210,7 @@ async def _park(cases: list[_Parsed], wakes: WakeQueue) -> Selected:
     return _answered(cases, answer)
 
 
-async def _select_shared(cases: list[_Parsed], default: bool) -> Selected:
+async def _select_shared(cases: list[_Parsed], default: bool, drawn: int) -> Selected:
     """Do the same where several threads may serve: under all locks, with a ticket."""
     states = [state for state, _ in cases if state is not None]
     await take_turn()
@@ -219,12 +220,11 @@ async def _select_shared(cases: list[_Parsed], default: bool) -> Selected:
     with lock_all(states):
         ready = _ready(cases)
         if ready:
-            index = _pick(ready)
-            return _take(index, cases[index])
+            return _take(_pick(ready, drawn), cases)
         if default:
             return _NOT_TAKEN
         ticket = Ticket()
-        standing = _line_up(cases, ticket)
+        standing = _line_up(cases, ticket, drawn)
     try:
         answer: tuple[int, Any, bool] = await ticket.waiter
     except BaseException:
@@ -238,10 +238,14 @@ async def _select_shared(cases: list[_Parsed], default: bool) -> Selected:
     return _answered(cases, answer)
 
 
-def _line_up(cases: list[_Parsed], waiter: Any) -> list[tuple[WaitLine[Any], Any]]:
-    """Let one waiter stand in the lines of all cases; return where it stands."""
+def _line_up(cases: list[_Parsed], waiter: Any, drawn: int) -> list[tuple[WaitLine[Any], Any]]:
+    """Let one waiter stand in the lines of all cases; return where it stands.
+
+    It begins with the case that was drawn: of several on one channel the first in line is served.
+    """
     standing: list[tuple[WaitLine[Any], Any]] = []
-    for index, (state, item) in enumerate(cases):
+    for index in (*range(drawn, len(cases)), *range(drawn)):
+        state, item = cases[index]
         if state is None:
             continue
         entry: Any
