@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from backstay.context import remaining
 from backstay.errors import ExpiredError
@@ -45,23 +46,45 @@ async def block(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     if left is not None and left <= 0:
         name = getattr(fn, "__qualname__", repr(fn))
         raise ExpiredError(f"the deadline had passed before {name} was called", policy="block")
-    context = copy_context()
-    loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(None, partial(context.run, partial(fn, *args, **kwargs)))
+    call = _Call(partial(copy_context().run, partial(fn, *args, **kwargs)))
+    future = asyncio.get_running_loop().run_in_executor(None, call)
     struck: asyncio.CancelledError | None = None
-    while True:
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            struck = struck or error
-            future.cancel()  # succeeds only while it is in line for a thread
-            continue
-        break
     try:
-        if future.cancelled():
-            raise struck or asyncio.CancelledError()
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as error:
+                struck = struck or error
+                if call.give_up():
+                    future.cancel()
+                    raise
         if struck is None or future.exception() is not None:
             return future.result()
         raise struck
     finally:
         del struck
+
+
+class _Call:
+    """What the thread runs; the caller may give it up until it begins."""
+
+    __slots__ = ("_begun", "_given_up", "_guard", "_run")
+
+    def __init__(self, run: Callable[[], Any]) -> None:
+        self._run = run
+        self._guard = threading.Lock()
+        self._begun = False
+        self._given_up = False
+
+    def __call__(self) -> Any:
+        with self._guard:
+            if self._given_up:
+                return None
+            self._begun = True
+        return self._run()
+
+    def give_up(self) -> bool:
+        """Have it never begin; False when it has begun."""
+        with self._guard:
+            self._given_up = not self._begun
+            return self._given_up

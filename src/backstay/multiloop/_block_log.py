@@ -60,7 +60,7 @@ class BlockLog:
         return True
 
     def _write(self, block: BlockRecord) -> None:
-        how = "was blocked for" if block.ended else "is blocked since"
+        how = "was blocked for" if block.ended else "has been blocked for"
         whose = f", in task {block.task!r}" if block.task else ""
         if block.owner_path:
             whose += f" of {'/'.join(block.owner_path)}"

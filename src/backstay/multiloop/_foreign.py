@@ -4,6 +4,8 @@ A lock, a future or a connection used on a foreign loop fails late and oddly: a
 waiter that is never woken, "attached to a different loop" from the depth of a
 library. So a call that may run anywhere is refused where it is made, while the
 line that made the mistake is on the stack.
+
+An object that may be used from every loop says so by `__crosses_loops__ = True`.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def refuse_foreign(
     while todo and looked < _MOST:
         looked += 1
         place, value, depth = todo.pop(0)
-        if isinstance(value, _PLAIN):
+        if isinstance(value, _PLAIN) or getattr(value, "__crosses_loops__", False) is True:
             continue
         if _is_bound(value):
             kind = f"{type(value).__module__}.{type(value).__qualname__}"

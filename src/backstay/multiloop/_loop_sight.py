@@ -111,7 +111,7 @@ class LoopSight:
 
     def _answer(self) -> None:
         """Run on the loop: say that it came round, and who runs it."""
-        if not self.thread:
+        if self._cpu_clock is None:
             frame = sys._getframe(1)
             self._base = None if frame.f_code is _HANDLE_RUN else frame
             self.thread = threading.current_thread().name
@@ -184,8 +184,13 @@ class LoopSight:
 
     def _find_thread(self) -> None:
         """Read it from the stock loop, which may even be blocked from its first step on."""
-        if isinstance(self.loop, asyncio.BaseEventLoop):
-            self._ident = getattr(self.loop, "_thread_id", None)
+        if not isinstance(self.loop, asyncio.BaseEventLoop):
+            return
+        ident: int | None = getattr(self.loop, "_thread_id", None)
+        if ident != self._ident:
+            self._ident = ident
+            names = {thread.ident: thread.name for thread in threading.enumerate()}
+            self.thread = names.get(ident, "")
 
     def _lowest(self, frame: FrameType) -> tuple[FrameType | None, FrameType | None]:
         """Return the lowest frame of the callback that runs, if any, and that of the turn."""

@@ -79,6 +79,8 @@ class Multiloop:
     Cost: about ten times a task of the caller's own loop; ``benchmarks/multiloop.py``.
     """
 
+    __crosses_loops__ = True  # a job may be handed the multiloop that runs it
+
     def __init__(
         self,
         name: str,
