@@ -491,9 +491,11 @@ class Scope:
         self._end()
         if self._interrupt.asked or isinstance(error, asyncio.CancelledError):
             consumed = await self._interrupt.swallow_pending() or consumed
-        # One that has not struck yet will do so by itself.
-        struck = consumed and self._interrupt.outer
-        outer = self._interrupt.outer_error(error) if struck else None
+        # One that has not struck yet will do so by itself; unless a child that the body awaited
+        # took it, and answered with its error.
+        stands = self._interrupt.outer
+        outer = self._interrupt.outer_error(error) if stands and consumed else None
+        rearm = stands and (consumed or bool(self._errors))
         self._interrupt.settle()
         outcome = decide(
             scope=self.name,
@@ -505,7 +507,7 @@ class Scope:
             unwrap=self._options.unwrap,
         )
         try:
-            return self._leave(outcome, error, rearm=struck)
+            return self._leave(outcome, error, rearm=rearm)
         finally:  # what is raised holds this frame by its traceback: hold nothing back
             del outcome, error, outer
             self._errors = []
