@@ -51,9 +51,11 @@ class Watch:
                 self.alive -= 1
 
     async def sleeper(self, seconds: float) -> None:
-        """Live until a time at which something else is due as well."""
+        """Live until a time at which something else is due as well; "inf" is for ever."""
         self.alive += 1
         try:
+            if seconds == float("inf"):
+                await asyncio.Event().wait()
             await asyncio.sleep(seconds)
         finally:
             self.alive -= 1
@@ -189,6 +191,40 @@ async def test_the_body_fails_or_cancels_the_scope() -> None:
 
     watch = Watch()
     await check(cancels, watch)
+
+
+@pytest.mark.explore(schedules=FULL, quick=QUICK, cancel=True)
+async def test_children_that_only_a_cancel_can_end() -> None:
+    """The body fails, the children would wait for ever: the cut reaches each of them."""
+    watch = Watch()
+
+    async def body() -> None:
+        async with Scope("s") as scope:
+            scope.go(watch.sleeper, float("inf"))
+            async with Scope("inner") as inner:
+                inner.go(watch.sleeper, float("inf"))
+                await asyncio.sleep(0)
+                raise Broken
+
+    await check(body, watch, Broken)
+
+
+@pytest.mark.explore(schedules=FULL, quick=QUICK, cancel=True)
+async def test_the_body_cuts_its_own_scope_at_its_last_step() -> None:
+    """The cancel that it ordered for itself never strikes after the block."""
+    watch = Watch()
+
+    async def body() -> None:
+        async with Scope("s") as scope:
+            await asyncio.sleep(0)
+            scope.cancel("enough")
+        await asyncio.sleep(0)
+        async with Scope("s") as scope:
+            scope.go(watch.child, 1, 1)
+            await asyncio.sleep(0)
+            scope.cancel("enough")
+
+    await check(body, watch)
 
 
 @pytest.mark.explore(schedules=FULL, quick=QUICK, cancel=True)
