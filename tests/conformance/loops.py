@@ -35,7 +35,7 @@ def on_each_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
             runner.run(asyncio.wait_for(test(**arguments), 20))
 
-    own = [p for p in inspect.signature(test).parameters.values()]
+    own = list(inspect.signature(test).parameters.values())
     loop = inspect.Parameter("loop_name", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     run.__signature__ = inspect.Signature([loop, *own])  # type: ignore[attr-defined]
     del run.__wrapped__  # type: ignore[attr-defined]  # pytest would look at the inner one's arguments
