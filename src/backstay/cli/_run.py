@@ -52,6 +52,8 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="where the admin plane listens: a path, 127.0.0.1:PORT, or off",
     )
     add("--leak-interval", type=seconds, metavar="S", help="seconds between samples (30; 0 = none)")
+    add("--block-limit", type=seconds, metavar="S", help="what counts as a blocked loop (0.1)")
+    add("--no-sysmon", action="store_true", default=None, help="do not watch for blocked loops")
     add("--observe", action="store_true", default=None, help="track and attribute, protect nothing")
     group = parser.add_argument_group("for an application")
     add = group.add_argument
@@ -143,6 +145,7 @@ def _run_script(
 ) -> int:
     from contextlib import ExitStack
 
+    from backstay.cli._block_watch import watch_blocks
     from backstay.cli._script import find_module, find_script, run_program
 
     given = [flag for flag in _APP_ONLY if getattr(args, flag) is not None]
@@ -153,11 +156,14 @@ def _run_script(
         )
     program = find_module(name) if is_module else find_script(name)
     cleanup = ExitStack()
+    blocks = cleanup.enter_context(watch_blocks(args))
     if args.admin != "off":
         from backstay.observe.admin import AdminServer
 
         interval = 30.0 if args.leak_interval is None else args.leak_interval
-        cleanup.enter_context(AdminServer(args.admin, leak_interval=interval))
+        admin = cleanup.enter_context(AdminServer(args.admin, leak_interval=interval))
+        if blocks is not None:
+            admin.watch_blocks(blocks.statistics)
     argv0 = (program.main.__file__ or name) if is_module else name
     return run_program(program, argv0, arguments, cleanup)
 

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from backstay.cli._application import load_application, put_working_directory_first
+from backstay.cli._block_watch import watch_blocks
 from backstay.cli._port import bind, port_in_use, url_of
 from backstay.errors import UsageError
 from backstay.lifecycle import (
@@ -56,6 +57,9 @@ def serve(args: argparse.Namespace, target: str) -> int:
             interval = _or(args.leak_interval, 30.0)
             admin = AdminServer(args.admin, leak_interval=interval, ready=lambda: readiness.ready)
             stack.enter_context(admin)
+        blocks = stack.enter_context(watch_blocks(args))
+        if admin is not None and blocks is not None:
+            admin.watch_blocks(blocks.statistics)
         put_working_directory_first()
         try:
             with _stop_ends_the_import():
@@ -250,7 +254,7 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 def _log_to_stderr(access_log: bool) -> None:
     """Show our own lines on stderr, unless the program has set up logging for them."""
-    for name in ("backstay", "backstay.run", "backstay.admin", "uvicorn.access"):
+    for name in ("backstay", "backstay.run", "backstay.admin", "backstay.sysmon", "uvicorn.access"):
         logging.getLogger(name).disabled = False
     for name in ("backstay", "uvicorn.access")[: 1 + access_log]:
         log = logging.getLogger(name)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from backstay.context import remaining
 from backstay.errors import ExpiredError
@@ -59,7 +59,7 @@ async def block(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
                     future.cancel()
                     raise
         if struck is None or future.exception() is not None:
-            return future.result()
+            return cast("T", future.result())
         raise struck
     finally:
         del struck

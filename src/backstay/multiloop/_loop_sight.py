@@ -183,14 +183,31 @@ class LoopSight:
             del frame
 
     def _find_thread(self) -> None:
-        """Read it from the stock loop, which may even be blocked from its first step on."""
+        """Learn who runs the loop; it may be blocked from its first step on and not answer."""
         if not isinstance(self.loop, asyncio.BaseEventLoop):
+            if self._ident is None:
+                self._find_by_task()
             return
         ident: int | None = getattr(self.loop, "_thread_id", None)
         if ident != self._ident:
             self._ident = ident
-            names = {thread.ident: thread.name for thread in threading.enumerate()}
-            self.thread = names.get(ident, "")
+            self.thread = _name_of(ident)
+
+    def _find_by_task(self) -> None:
+        """Find the thread whose stack holds the running task; below that begins the loop."""
+        task = self.running_task()
+        lowest: FrameType | None = (
+            None if task is None else getattr(task.get_coro(), "cr_frame", None)
+        )
+        if lowest is None:
+            return
+        for ident, frame in sys._current_frames().items():
+            here: FrameType | None = frame
+            while here is not None and here is not lowest:
+                here = here.f_back
+            if here is not None and here.f_back is not None:
+                self._ident, self._base, self.thread = ident, here.f_back, _name_of(ident)
+                return
 
     def _lowest(self, frame: FrameType) -> tuple[FrameType | None, FrameType | None]:
         """Return the lowest frame of the callback that runs, if any, and that of the turn."""
@@ -225,6 +242,11 @@ class LoopSight:
             return asyncio.current_task(self.loop)
         except RuntimeError:
             return None
+
+
+def _name_of(ident: int | None) -> str:
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return names.get(ident, "")
 
 
 def _sample(frame: FrameType, lowest: FrameType | None) -> Sample:

@@ -300,6 +300,11 @@ class Multiloop:
         """How many loops take work."""
         return len(self._scheduler.procs)
 
+    @property
+    def loops(self) -> tuple[asyncio.AbstractEventLoop, ...]:
+        """Its event loops, those that retire included."""
+        return tuple(who.loop for who in self._scheduler.threads if who.loop is not None)
+
     def statistics(self) -> MultiloopStatistics:
         """Return how it is doing; callable from any thread."""
         all_loops = [who.statistics() for who in self._scheduler.all()]

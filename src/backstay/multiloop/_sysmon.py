@@ -36,7 +36,7 @@ _log = logging.getLogger("backstay.sysmon")
 
 _RECENT = 32  # blocks remembered
 _MOST_SITES = 256  # told apart within one block
-_NO_LOOP_PAUSE_S = 0.25  # how soon a loop that is made later is found
+_NO_LOOP_PAUSE_S = 0.1  # how soon a loop that is made later is found
 _COMPILED = Sample("", "code without Python frames", ())
 
 

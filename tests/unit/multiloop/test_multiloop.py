@@ -592,8 +592,8 @@ async def test_a_loop_that_cannot_be_made_is_told() -> None:
 async def test_its_loops_are_seen_by_dumps() -> None:
     """They are tracked, so that a task dump shows what runs there."""
     async with Multiloop("pool", procs=2) as pool:
-        loops = {who.loop for who in pool._scheduler.procs}
-        assert loops <= set(installed_loops())
+        assert len(pool.loops) == 2
+        assert set(pool.loops) <= set(installed_loops())
 
 
 @real

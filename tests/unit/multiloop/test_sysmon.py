@@ -154,9 +154,12 @@ def test_an_idle_or_busy_loop_is_not_accused() -> None:
     asyncio.run(main())
 
 
-def test_a_loop_blocked_from_its_first_step_on() -> None:
+@both
+def test_a_loop_blocked_from_its_first_step_on(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
     """Nothing of ours has run on the loop yet, and its line is found all the same."""
-    loop = asyncio.new_event_loop()
+    loop = factory()
     with Sysmon(loop, limit=0.02) as sysmon:
 
         async def main() -> str:
@@ -166,6 +169,7 @@ def test_a_loop_blocked_from_its_first_step_on() -> None:
         site = loop.run_until_complete(main())
         loop.run_until_complete(until(lambda: sysmon.blocks))
         assert sysmon.blocks[0].site == site
+        assert sysmon.blocks[0].thread == "MainThread"
     loop.close()
 
 

@@ -35,6 +35,7 @@ class Documents:
 
     Attributes:
         requests: returns the guard's statistics, or None without a guard.
+        blocked: returns the statistics of a `Sysmon`, or None when nobody watches the loops.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Documents:
                 f"leak_interval is {leak_interval!r}: give seconds, or 0 for no samples"
             )
         self.requests = requests
+        self.blocked: Callable[[], object] | None = None
         self._ready = ready
         self._interval = leak_interval
         self._started_at = now()
@@ -110,6 +112,7 @@ class Documents:
             pulses=self._pulses,
             ready=self._ready(),
             requests=self.requests,
+            blocked=self.blocked,
         )
         return 200, asdict(record)
 

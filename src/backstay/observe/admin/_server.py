@@ -124,6 +124,10 @@ class AdminServer:
         """Show the statistics of a guard that was made after the plane was opened."""
         self._documents.requests = requests
 
+    def watch_blocks(self, blocked: Callable[[], object]) -> None:
+        """Show the statistics of a `Sysmon` as ``blocked``."""
+        self._documents.blocked = blocked
+
     def start(self) -> AdminServer:
         """Open the socket and answer from a daemon thread.
 

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import platform
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -15,6 +15,7 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from backstay._base import now
+from backstay.multiloop import running_multiloops
 from backstay.tasks import installed_loops, live_tasks
 
 __all__ = ["ProcessStatistics", "Pulses", "backstay_version", "process_statistics"]
@@ -42,6 +43,9 @@ class ProcessStatistics:
         loop_lag_s: seconds the slowest loop takes, or has taken so far, to come round.
         ready: whether the process wants traffic.
         requests: the guard's numbers, or None when no guard is installed.
+        blocked: how often the loops were blocked, by which lines, and what blocks one
+            now; None when nobody watches.
+        multiloops: queue lengths, steals, hand-offs and parks of each multiloop.
     """
 
     pid: int
@@ -55,6 +59,8 @@ class ProcessStatistics:
     loop_lag_s: float
     ready: bool
     requests: Mapping[str, object] | None
+    blocked: Mapping[str, object] | None
+    multiloops: tuple[Mapping[str, object], ...]
 
 
 class Pulses:
@@ -115,6 +121,7 @@ def process_statistics(
     pulses: Pulses,
     ready: bool,
     requests: Callable[[], object] | None,
+    blocked: Callable[[], object] | None = None,
 ) -> ProcessStatistics:
     """Read the numbers of this process; callable from any thread.
 
@@ -123,6 +130,7 @@ def process_statistics(
         pulses: remembers the loops' unanswered questions between two calls.
         ready: whether the process wants traffic.
         requests: returns the guard's statistics (a dataclass or a mapping).
+        blocked: returns the statistics of a `Sysmon`.
     """
     loops = installed_loops()
     return ProcessStatistics(
@@ -137,7 +145,18 @@ def process_statistics(
         loop_lag_s=round(pulses.lag(), 6),
         ready=ready,
         requests=None if requests is None else _plain(requests()),
+        blocked=None if blocked is None else _without_stacks(_plain(blocked())),
+        multiloops=tuple(dataclasses.asdict(pool.statistics()) for pool in running_multiloops()),
     )
+
+
+def _without_stacks(blocked: Mapping[str, object] | None) -> Mapping[str, object] | None:
+    """Keep the stack of what blocks now; those of the past would be most of the document."""
+    if blocked is None or "recent" not in blocked:
+        return blocked
+    recent = cast("Iterable[dict[str, object]]", blocked["recent"])
+    short = [{key: one[key] for key in one if key != "stack"} for one in recent]
+    return {**blocked, "recent": short}
 
 
 @lru_cache(maxsize=1)
