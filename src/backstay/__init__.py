@@ -5,8 +5,9 @@ The day-one words live here; each room has more: `backstay.context`,
 Importing does nothing: no thread, no patch, no look at the environment.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from backstay._base import now
-from backstay.channels import DEFAULT, Channel, Selected, after, select
 from backstay.context import Key, bind, remaining
 from backstay.tasks import (
     Scope,
@@ -18,6 +19,9 @@ from backstay.tasks import (
     timeout,
     uninstall,
 )
+
+if TYPE_CHECKING:
+    from backstay.channels import DEFAULT, Channel, Selected, after, select
 
 __version__ = "0.1.0.dev0"
 
@@ -41,3 +45,16 @@ __all__ = [
     "timeout",
     "uninstall",
 ]
+
+_OF_CHANNELS = frozenset(("DEFAULT", "Channel", "Selected", "after", "select"))
+
+
+def __getattr__(name: str) -> Any:
+    # Channels and the locks below them are half of all there is to import: they are loaded by
+    # the first who names one, so that a service that uses none starts in half the time.
+    if name not in _OF_CHANNELS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from backstay import channels
+
+    found = globals()[name] = getattr(channels, name)
+    return found

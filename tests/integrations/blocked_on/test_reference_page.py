@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backstay.tasks._blocked_on import _RULES
+from backstay.tasks._wait_judge import _RULES
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "blocked-on.md"
 

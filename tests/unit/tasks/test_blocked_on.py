@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from backstay.tasks import BlockedOn, blocked_on
-from backstay.tasks import _blocked_on as subject
+from backstay.tasks import _wait_judge as subject
 from backstay.tasks._code_origin import origin_of
 from backstay.tasks._wait_rules import Rule
 
@@ -419,7 +419,7 @@ def test_where_code_comes_from() -> None:
     assert origin_of("/usr/lib/python3/dist-packages/six.py") == ("six", True)
     assert origin_of(asyncio.__file__) == ("asyncio", True)
     assert origin_of("<frozen importlib._bootstrap>") == ("importlib._bootstrap", True)
-    assert origin_of(subject.__file__) == ("backstay.tasks._blocked_on", True)
+    assert origin_of(subject.__file__) == ("backstay.tasks._wait_judge", True)
     assert origin_of("/app/shop/orders.py") == ("", False)
     assert origin_of("<stdin>") == ("", False)
 
