@@ -16,55 +16,81 @@ It is a `Scope` in every way; what differs comes from living in a stranger's tas
 from __future__ import annotations
 
 import asyncio
-from asyncio import current_task
-from collections.abc import Generator, Mapping
+from asyncio import current_task, get_running_loop
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from backstay import context as ambient
-from backstay._base import now
+from backstay._base import now, scope_ended
+from backstay.context import new_trace_id
+
+# The variable itself: `enter` and `leave` around it are one call too many for every request.
+from backstay.context._context import _current as current_context
 from backstay.errors import Cancelled, DeadlineExceeded, ScopeMisuse
 from backstay.tasks._deadline_wheel import DeadlineWheel
 from backstay.tasks._interrupt import Interrupt
 from backstay.tasks._owner import Owner, current_owner
+from backstay.tasks._places import NO_LIMIT
 from backstay.tasks._scope import Scope, current_scope
 from backstay.tasks._scope_record import ScopeOptions
 from backstay.tasks._tracked_task import TrackedTask
 
 __all__ = ["ServedScope", "inside", "served_scope"]
 
-_OPTIONS = ScopeOptions("request", None, None, None, "wait", "cancel", False, False)
 _EMPTY = ambient.Context()
-_set = object.__setattr__  # a Context is frozen; see _RequestContext
+_OPTIONS = ScopeOptions("request", None, None, None, "wait", "cancel", False, False)
 
 
 class _RequestContext(ambient.Context):
-    """The ambient context that a served scope makes: cheaper to build, and its deadline can be lifted.
+    """The ambient context of a request: a view of its scope, made at the price of one slot.
 
-    It may change in one way only: `lift_deadline`, when the reply is out. Everything
-    that was called or spawned within the request holds this very record, and so
-    learns that nobody waits any more.
+    Everything called or spawned within the request holds this very record, so that
+    all of it learns when the reply is out and the deadline falls away. A context
+    derived from it (a nested timeout, a bound value) is an ordinary one.
     """
 
-    __slots__ = ()
+    __slots__ = ("_scope",)
 
-    def __init__(
-        self,
-        deadline: float | None,
-        deadline_setter: str | None,
-        timeout: float | None,
-        values: Mapping[Any, object],
-    ) -> None:
-        """Fill the slots directly: half the price of what dataclass generates for a frozen one."""
-        _set(self, "deadline", deadline)
-        _set(self, "deadline_setter", deadline_setter)
-        _set(self, "timeout", timeout)
-        _set(self, "values", values)
+    _scope: ServedScope
 
-    def lift_deadline(self) -> None:
-        """Bound by nothing from now on."""
-        _set(self, "deadline", None)
+    @property
+    def deadline(self) -> float | None:
+        return self._scope.deadline
+
+    @property
+    def deadline_setter(self) -> str | None:
+        return self._scope.deadline_setter
+
+    @property
+    def timeout(self) -> float | None:
+        return self._scope.timeout
+
+    @property
+    def values(self) -> Mapping[Any, object]:
+        return self._scope.ambient_values()
+
+    def with_deadline(
+        self, deadline: float, setter: str, timeout: float | None = None
+    ) -> ambient.Context:
+        return self._plain().with_deadline(deadline, setter, timeout)
+
+    def without_deadline(self) -> ambient.Context:
+        return self._plain().without_deadline()
+
+    def with_value(self, key: object, value: object) -> ambient.Context:
+        return self._plain().with_value(key, value)
+
+    def _plain(self) -> ambient.Context:
+        return ambient.Context(self.deadline, self.deadline_setter, self.timeout, self.values)
+
+
+# Both past Python code that would run for every request.
+_new_context = cast("Callable[[type[_RequestContext]], _RequestContext]", object.__new__)
+_set_scope = cast(
+    "Callable[[_RequestContext, ServedScope], None]", _RequestContext.__dict__["_scope"].__set__
+)
 
 
 class ServedScope(Scope):
@@ -73,19 +99,33 @@ class ServedScope(Scope):
     Servers enter it by `open` and leave it by `leave`, or by `__aexit__` when
     that says that there is something to wait for or to decide.
 
+    Written for the request that nothing befalls: what only some need (a trace id of
+    our own making, the account of cancels) is made when first asked for.
+
     Attributes:
+        timeout: seconds asked for, or inherited with the deadline; None without.
         held: how many shields are open; while any is, the end is put off.
     """
 
-    __slots__ = ("_context", "_lent_by", "_postponed", "_timeout", "_values", "_wheel", "held")
+    __slots__ = (
+        "_lent_by",
+        "_own_interrupt",
+        "_own_trace_id",
+        "_postponed",
+        "_surroundings",
+        "_values",
+        "_wheel",
+        "held",
+        "timeout",
+    )
 
-    _context: _RequestContext
+    _surroundings: ambient.Context
 
     def __init__(
         self,
         name: str,
-        *,
         wheel: DeadlineWheel,
+        *,
         timeout: float | None = None,
         values: Mapping[Any, object] | None = None,
         trace_id: str | None = None,
@@ -98,17 +138,75 @@ class ServedScope(Scope):
             wheel: where the deadline is watched.
             timeout: seconds after entry, or None.
             values: ambient values to bind, by key.
-            trace_id: the trace served.
+            trace_id: the trace served; a new one is made when it is first asked for.
             kind: a word for people.
         """
-        # Not Scope.__init__, whose checks cost as much as everything else here together.
-        self._set_up(name, _OPTIONS, kind, trace_id)
-        self.held = 0
-        self._timeout = timeout
+        # Not by calling Scope.__init__, nor by a `__getattr__` for what is rarely needed: a
+        # call more costs as much as ten assignments, and a class with `__getattr__` pays for
+        # it at every attribute it has. A test compares these slots with those of Scope.
+        self._options = _OPTIONS
+        self.name = name
+        self.kind = kind
+        self._places = NO_LIMIT
+        self._own_trace_id = trace_id
+        self.path = (name,)
+        self.state = "new"
+        self.deadline = None
+        self.deadline_setter = None
+        self.opened_at = None
+        self.ended_at = None
+        self.raw_spawned = 0
+        self._parent = None
+        self._children = set()
+        self._errors = []
+        self._fatal = None
+        self._cause = None
+        self._accepts = False
+        self._cut = False
+        self._idle = None
+        self._timer = None
+        self._spawned = 0
+        self._failed = 0
+        self._context_token = None
+        self._own_interrupt: Interrupt | None = None
+        self._lent_by: Owner | None = None
+        self._postponed: DeadlineExceeded | Cancelled | None = None
         self._values = values
         self._wheel = wheel
-        self._postponed: DeadlineExceeded | Cancelled | None = None
-        self._lent_by: Owner | None = None
+        self.held = 0
+        self.timeout = timeout
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace served: the caller's, or one of our own making."""
+        if self._own_trace_id is None:
+            self._own_trace_id = new_trace_id()
+        return self._own_trace_id
+
+    @trace_id.setter
+    def trace_id(self, trace_id: str | None) -> None:
+        self._own_trace_id = trace_id
+
+    @property
+    def _interrupt(self) -> Interrupt:
+        if self._own_interrupt is None:
+            self._own_interrupt = Interrupt(self._host)
+            self._own_interrupt._baseline = 0  # as it was when we entered, see `open`
+        return self._own_interrupt
+
+    @_interrupt.setter
+    def _interrupt(self, interrupt: Interrupt) -> None:
+        self._own_interrupt = interrupt
+
+    @_interrupt.deleter
+    def _interrupt(self) -> None:
+        self._own_interrupt = None
+
+    def ambient_values(self) -> Mapping[Any, object]:
+        """Return the values that the request's ambient context shows."""
+        own: dict[Any, object] = {ambient.TRACE: self.trace_id, **(self._values or {})}
+        outer = self._surroundings.values
+        return {**outer, **own} if outer else own
 
     def open(self, *, watch_deadline: bool = True) -> None:
         """Enter the scope in the running task, which belongs to it from now on.
@@ -120,51 +218,53 @@ class ServedScope(Scope):
         Raises:
             ScopeMisuse: it has been entered before, or no task is running.
         """
-        host = current_task()
+        loop = get_running_loop()
+        host = current_task(loop)
         if host is None or self.state != "new":
             raise ScopeMisuse(
                 f"served scope {self.name!r} needs a running task, and each a new one"
             )
         self._host = host
-        self._loop = host.get_loop()
-        self._interrupt = Interrupt(host)
-        surroundings = ambient.current()
-        parent = current_scope()
+        self._loop = loop
+        if host.cancelling():
+            self._own_interrupt = Interrupt(host)
+        surroundings = current_context.get()
+        parent = current_owner.get()
         if parent is not None:
-            if _is_stale(parent, host):
-                surroundings = _EMPTY
-            else:
-                self._join_parent(parent)
+            surroundings = self._join(cast("Scope", parent), surroundings)
+        self._surroundings = surroundings
         self._scope_token = current_owner.set(self)
-        self.opened_at = now()
+        context = _new_context(_RequestContext)
+        _set_scope(context, self)
+        self._context_token = current_context.set(context)
+        self.opened_at = opened_at = now()
         self.state = "open"
         self._accepts = True
         if type(host) is TrackedTask:
-            self._lent_by = host._owner
+            lender = host._owner
+            self._lent_by = None if lender is parent and surroundings is _EMPTY else lender
             host._owner = self
-        self._enter_context(surroundings, self.opened_at)
+        if self.timeout is not None:
+            self.deadline = opened_at + self.timeout
+            self.deadline_setter = self.name
+        outer = surroundings.deadline
+        if outer is not None and (self.deadline is None or outer < self.deadline):
+            self.deadline = outer
+            self.deadline_setter = surroundings.deadline_setter
+            self.timeout = surroundings.timeout
         if watch_deadline:
             self.watch_deadline()
+
+    def _join(self, parent: Scope, surroundings: ambient.Context) -> ambient.Context:
+        if _is_stale(parent, self._host):
+            return _EMPTY
+        self._join_parent(parent)
+        return surroundings
 
     async def __aenter__(self) -> ServedScope:
         """Open the scope in the server's task; see `Scope`."""
         self.open()
         return self
-
-    def _enter_context(self, surroundings: ambient.Context, opened_at: float) -> None:
-        at, setter, timeout = surroundings.deadline, surroundings.deadline_setter, None
-        if self._timeout is not None and (at is None or opened_at + self._timeout < at):
-            timeout = self._timeout
-            at, setter = opened_at + timeout, self.name
-        elif at is not None:
-            timeout = surroundings.timeout
-        values = surroundings.values
-        if self._values is not None:
-            values = {**values, **self._values} if values else self._values
-        self._context = context = _RequestContext(at, setter, timeout, values)
-        self._context_token = ambient.enter(context)
-        self._timeout = timeout
-        self.deadline, self.deadline_setter = at, setter
 
     def watch_deadline(self) -> None:
         """See to it that the deadline strikes; harmless when there is none or it is watched."""
@@ -181,10 +281,10 @@ class ServedScope(Scope):
             False when there is something to wait for or to decide: then leave by
             ``await scope.__aexit__(None, None, None)``.
         """
-        if self._cut or self._children or self._errors or self.held:
+        if self._cut or self._children or self._errors:
             return False
         self._end()
-        self._release()
+        del self._host, self._scope_token  # an orphan holds us; we must hold nobody
         return True
 
     async def __aexit__(
@@ -208,11 +308,10 @@ class ServedScope(Scope):
             self._timer.cancel()
             self._timer = None
         self.deadline = None
-        self._context.lift_deadline()
 
     def strike_deadline(self) -> None:
         """Cut the block short now, because its deadline has passed."""
-        self._on_deadline(self._timeout)
+        self._on_deadline(self.timeout)
 
     def release_hold(self) -> bool:
         """Close one shield; return whether the end that was put off strikes now."""
@@ -230,13 +329,30 @@ class ServedScope(Scope):
         super()._cut_short(cause)
 
     def _end(self) -> None:
-        super()._end()
+        # As Scope._end, but for what a served scope never has.
+        self.state = "ended"
+        self._accepts = False
+        self.ended_at = now()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        try:
+            if self._context_token is not None:
+                current_context.reset(self._context_token)
+                self._context_token = None
+            current_owner.reset(self._scope_token)
+        except ValueError:
+            pass  # left in another context: the variable there was never ours
         host = self._host
         if type(host) is TrackedTask and host._owner is self:
-            lender = self._lent_by
-            ended = isinstance(lender, Scope) and lender.state == "ended"
-            host._owner = None if ended else lender
+            host._owner = self._lent_by
+        # Not to be kept: on a kept-alive connection it is the request before us, which would
+        # keep the one before that, and so on to the first.
         self._lent_by = None
+        if self._parent is not None:
+            self._parent.raw_spawned += self.raw_spawned
+        if scope_ended:
+            scope_ended.emit(self._ended_event())
 
 
 def _is_stale(around: Scope, host: asyncio.Task[Any]) -> bool:

@@ -37,7 +37,7 @@ def test_templates_are_learned_from_what_the_framework_says() -> None:
     assert names.name("GET", "/users/alice") == "GET /users/alice"
     names.learn("GET", "/users/alice", {"user": "alice"})
     assert names.name("GET", "/users/bob") == "GET /users/{user}"
-    assert names.known("GET", "/users/bob") == "GET /users/{user}"
+    assert names.known["GET", "/users/bob"] == "GET /users/{user}"
     assert "GET /users/{user}" in names.learned
     names.learn("GET", "/users/carol", {"user": "carol"})
     names.learn("GET", "/users", {"page": "7"})
@@ -62,7 +62,7 @@ def test_any_path_and_method_give_a_short_clean_name(path: str, method: str) -> 
     name = names.name(method, "/" + path)
     assert len(name) <= 132
     assert name.isprintable()
-    assert (names.known(method, "/" + path) or name) == name
+    assert (names.known.get((method, "/" + path), name)) == name
 
 
 def test_routes_are_found_by_plain_path_first_and_then_by_pattern_in_order() -> None:

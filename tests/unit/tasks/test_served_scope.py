@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import weakref
 from typing import Any
 
 import pytest
@@ -82,6 +83,21 @@ async def test_the_context_of_another_request_is_refused() -> None:
     assert ended == (("second",), None, None)
 
 
+async def test_a_kept_alive_connection_holds_no_chain_of_past_requests() -> None:
+    """Each request started in the context of the one before must not hold it once it is over."""
+    alive: list[weakref.ref[ServedScope]] = []
+    contexts = [contextvars.copy_context()]
+
+    async def serve() -> None:
+        async with ServedScope("GET /", wheel()) as scope:
+            alive.append(weakref.ref(scope))
+            contexts[0] = contextvars.copy_context()  # as a server that resumes reading here
+
+    for _ in range(20):
+        await asyncio.get_running_loop().create_task(serve(), context=contexts[0])
+    assert sum(ref() is not None for ref in alive) <= 2
+
+
 async def test_a_request_within_a_request_in_one_task_is_its_child() -> None:
     """An application called in process shares the caller's deadline."""
     outer = ServedScope("outer", wheel=wheel(), timeout=5.0)
@@ -129,6 +145,20 @@ async def test_what_nested_scopes_leave_behind_counts_for_the_request() -> None:
             task = asyncio.create_task(asyncio.sleep(0))
         await task
     assert scope.raw_spawned == 1
+
+
+async def test_every_slot_of_a_scope_is_set_as_scope_itself_does() -> None:
+    """It sets its slots by hand; a slot that Scope gains or changes must not be missed."""
+    plain = Scope("x", kind="request")
+    served = ServedScope("x", wheel(), trace_id="t")
+    lazy = {"_interrupt", "trace_id"}
+    for name in Scope.__slots__:
+        if name not in lazy and hasattr(plain, name) and name != "_options":
+            assert getattr(served, name) == getattr(plain, name), name
+    assert served.trace_id == "t"
+    async with plain, served:
+        for name in Scope.__slots__:
+            assert hasattr(plain, name) == hasattr(served, name), name
 
 
 async def test_misuse_is_refused() -> None:

@@ -1,70 +1,100 @@
-"""The two channels between the application and the server, for one request.
+"""One HTTP request: its scope, and the two channels between application and server.
 
-What the guard must know to end a request cleanly it learns here: whether the
-answer has begun, whether it is complete, whether the client is still there. Both
-wrappers are as thin as they can be, since every message of every request passes.
+What the guard must know to end a request cleanly it learns in the channels: whether
+the answer has begun, whether it is complete, whether the client is still there. Scope
+and channels are one object, because every request pays for every object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from typing import Any
 
+from backstay.context import REQUEST_ID, TRACE
 from backstay.integrations.asgi._answers import Message, Receive, Send
 from backstay.integrations.asgi._disconnect import DisconnectPump
-from backstay.tasks import ServedScope
+from backstay.tasks import DeadlineWheel, ServedScope
 
-__all__ = ["Exchange"]
+__all__ = ["HttpRequest"]
 
 _ID = b"x-request-id"
 
 
-class Exchange:
+class HttpRequest(ServedScope):
     """One HTTP request and its answer.
 
     Invariant: `complete` implies `started`; once `taken`, no message of the
     application reaches the server any more.
 
     Attributes:
+        request_id: accepted from the caller, or made by us.
         started: the head of the answer was handed to the server.
         complete: so was the last part of its body.
         taken: the guard answers now, or has given up on this answer.
         disconnected: the client left before the answer was complete.
+        cancels: whether a client that leaves cancels the request.
+        expects_continue: the client waits to be asked for the body.
     """
 
-    # No __slots__: what most requests never change costs nothing as a class attribute.
-    started = False
-    complete = False
-    taken = False
-    disconnected = False
-    _pump: DisconnectPump | None = None
-    _reading = 0  # calls of the application that wait in the server's receive
-    _trailers = False
+    __slots__ = (
+        "_pump",
+        "_reading",
+        "_receive",
+        "_send",
+        "_trailers",
+        "cancels",
+        "complete",
+        "disconnected",
+        "expects_continue",
+        "request_id",
+        "started",
+        "taken",
+    )
 
     def __init__(
         self,
-        scope: ServedScope,
+        name: str,
+        wheel: DeadlineWheel,
+        timeout: float | None,
         receive: Receive,
         send: Send,
-        request_id: str,
         cancels: bool,
-        expects_continue: bool,
+        request_id: str,
     ) -> None:
         """Stand between the server's channels and the application.
 
         Args:
-            scope: the request's own.
+            name: of the route.
+            wheel: where the deadline is watched.
+            timeout: seconds, or None.
             receive: the server's.
             send: the server's.
-            request_id: goes out with the answer.
             cancels: whether a client that leaves cancels the request.
-            expects_continue: the client waits to be asked for the body.
+            request_id: goes out with the answer.
         """
-        self._scope = scope
+        super().__init__(name, wheel, timeout=timeout)
         self._receive = receive
         self._send = send
-        self._request_id = request_id
-        self._cancels = cancels
-        self._expects_continue = expects_continue
+        self._pump: DisconnectPump | None = None
+        self._reading = 0  # calls of the application that wait in the server's receive
+        self._trailers = False
+        self.cancels = cancels
+        self.request_id = request_id
+        self.expects_continue = False
+        self.started = False
+        self.complete = False
+        self.taken = False
+        self.disconnected = False
+
+    def ambient_values(self) -> Mapping[Any, object]:
+        """Return the values that the request's ambient context shows."""
+        own: dict[Any, object] = {TRACE: self.trace_id, REQUEST_ID: self.request_id}
+        outer = self._surroundings.values
+        return {**outer, **own} if outer else own
+
+    def let_go(self) -> None:
+        """Drop the server's channels: an orphan holds us, and must not hold a connection."""
+        self._receive = self._send = _over
 
     # -- towards the server ------------------------------------------------
 
@@ -84,16 +114,14 @@ class Exchange:
                 return self._send_last(message)
         elif kind == "http.response.start":
             self.started = True
-            self._trailers = bool(message.get("trailers", False))
+            if "trailers" in message:
+                self._trailers = bool(message["trailers"])
             headers = message.get("headers", ())
             for name, _ in headers:
                 if name == _ID:
                     break
             else:
-                message = {
-                    **message,
-                    "headers": [*headers, (_ID, self._request_id.encode())],
-                }
+                message = {**message, "headers": [*headers, (_ID, self.request_id.encode())]}
         elif kind in {"http.response.pathsend", "http.response.zerocopysend"}:
             if not message.get("more_body", False) and not self._trailers:
                 return self._send_last(message)
@@ -109,7 +137,8 @@ class Exchange:
         except BaseException:
             self.complete = False
             raise
-        self._scope.drop_deadline()
+        if self._timer is not None:  # otherwise `attend` does it, if we last that long
+            self.drop_deadline()
 
     # -- from the server ---------------------------------------------------
 
@@ -124,7 +153,7 @@ class Exchange:
 
     async def _receive_directly(self) -> Message:
         self._reading += 1
-        self._expects_continue = False  # now the application has asked for the body
+        self.expects_continue = False  # now the application has asked for the body
         try:
             message = await self._receive()
         finally:
@@ -141,15 +170,18 @@ class Exchange:
         Returns:
             Whether that is settled; False asks to be called again later.
         """
-        if self.complete or self.taken or self._pump is not None or self._scope.state != "open":
+        if self.taken or self._pump is not None or self.state != "open":
             return True
-        self._scope.watch_deadline()
-        if self.disconnected or not self._cancels:  # it was told already, or wants no cancel
+        if self.complete:
+            self.drop_deadline()
             return True
-        if self._reading or self._expects_continue:
+        self.watch_deadline()
+        if self.disconnected or not self.cancels:  # it was told already, or wants no cancel
+            return True
+        if self._reading or self.expects_continue:
             return False
         pump = DisconnectPump(self._receive, self.on_disconnect)
-        if not pump.start(self._scope):
+        if not pump.start(self):
             return True
         self._pump = pump
         return True
@@ -160,7 +192,7 @@ class Exchange:
             return
         self.disconnected = True
         if not noticed:
-            self._scope.cancel("client disconnected")
+            self.cancel("client disconnected")
 
     @property
     def watched(self) -> bool:
@@ -171,3 +203,7 @@ class Exchange:
         """End the pump, so that the scope has nothing to wait for."""
         if self._pump is not None:
             self._pump.stop()
+
+
+async def _over(*_: Any) -> Any:
+    raise OSError("this request is over")

@@ -9,11 +9,12 @@ own task, not in one of ours: no hop, no second cancellation to keep in step.
 from __future__ import annotations
 
 import asyncio
+from asyncio import get_running_loop
 from collections.abc import MutableMapping, Sequence
 from sys import maxsize
 from typing import Any
 
-from backstay.context import DEADLINE_MARKER, DEADLINE_MARKER_VALUE, REQUEST_ID, TRACE
+from backstay.context import DEADLINE_MARKER, DEADLINE_MARKER_VALUE, REQUEST_ID
 from backstay.errors import BackstayError, DeadlineExceeded
 from backstay.integrations.asgi._answers import (
     App,
@@ -23,8 +24,8 @@ from backstay.integrations.asgi._answers import (
     answer_websocket,
     retry_after_header,
 )
-from backstay.integrations.asgi._arrival import Special, read_arrival
-from backstay.integrations.asgi._exchange import Exchange
+from backstay.integrations.asgi._arrival import Arrival, read_arrival
+from backstay.integrations.asgi._exchange import HttpRequest
 from backstay.integrations.asgi._failure_log import log_failure, log_overrun
 from backstay.integrations.asgi._life import Life, Lives
 from backstay.integrations.asgi._lifespan import serve_lifespan
@@ -36,6 +37,7 @@ from backstay.integrations.asgi._options import (
     Route,
     RouteTable,
 )
+from backstay.integrations.asgi._request_id import next_request_id
 from backstay.integrations.asgi._socket import SocketExchange
 from backstay.integrations.asgi._statistics import Counters, GuardStatistics
 from backstay.tasks import ServedScope
@@ -65,8 +67,10 @@ class Guard:
         self.options = options
         self._counters = Counters()
         self._lives = Lives(options, self._counters)
+        self._life: Life | None = None
         self._names = RouteNames()
         self._routes = RouteTable(options.routes)
+        self._has_routes = bool(options.routes)
         self._observes = options.observe
         self._timeout = options.timeout
         self._cancels = options.cancel_on_disconnect
@@ -98,54 +102,59 @@ class Guard:
         if counters.in_flight >= self._cap and scope["path"] not in self.options.probes:
             await self._reject(send)
             return
-        trace_id, request_id, special = read_arrival(scope["headers"])
+        arrival = read_arrival(scope["headers"])
         timeout, cancels = self._timeout, self._cancels
-        if special is not None or self._routes:
-            timeout, cancels = self._particulars(scope, special)
-            if special is not None and (special.malformed is not None or special.timeout == 0.0):
-                await self._refuse(special, request_id, send)
+        if arrival is not None or self._has_routes:
+            timeout, cancels = self._particulars(scope, arrival)
+            if arrival is not None and (arrival.malformed is not None or arrival.timeout == 0.0):
+                await self._refuse(arrival, send)
                 return
-        life = self._lives.here()
-        served = self._scope_for(scope, life, trace_id, request_id, timeout)
-        exchange = Exchange(
-            served,
+        life = self._life
+        if life is None or life.loop is not get_running_loop():
+            life = self._life = self._lives.here()
+        method, path = scope["method"], scope["path"]
+        request = HttpRequest(
+            self._names.known.get((method, path)) or self._names.name(method, path),
+            life.wheel,
+            timeout,
             receive,
             send,
-            request_id,
             cancels,
-            special is not None and special.expects_continue,
+            (arrival and arrival.request_id) or next_request_id(),
         )
+        if arrival is not None:
+            _identify(request, arrival)
         error: BaseException | None = None
         counters.in_flight = in_flight = counters.in_flight + 1
         if in_flight > counters.peak_in_flight:
             counters.peak_in_flight = in_flight
         try:
             # A deadline too near for the slow list to see to it in time is watched at once.
-            served.open(watch_deadline=timeout is not None and timeout < self._near)
-            life.slow.add(exchange)
+            request.open(watch_deadline=timeout is not None and timeout < self._near)
+            life.slow.add(request)
             try:
-                await self.app(scope, exchange.receive, exchange.send)
+                await self.app(scope, request.receive, request.send)
             except BaseException as caught:
                 error = caught
-            if error is not None or exchange.watched or not served.leave():
-                error = await self._end(served, exchange, error)
+            if error is not None or not request.leave():
+                error = await self._end(request, error)
         finally:
             counters.in_flight -= 1
-            life.slow.discard(exchange)
-            if served.raw_spawned:
-                life.census.note(served)
-        parameters = scope.get("path_params")
-        if parameters and served.name not in self._names.learned:
-            self._names.learn(scope["method"], scope["path"], parameters)
-        if error is not None or served.cause is not None or not exchange.complete:
+            life.slow.discard(request)
+            request.let_go()
+            if request.raw_spawned:
+                life.census.note(request)
+        if "path_params" in scope:
+            self._learn(scope, request.name)
+        if error is not None or not request.complete:
             try:
-                await self._settle(scope, served, exchange, send, request_id, error)
+                await self._settle(scope, request, send, error)
             finally:
                 del error
 
     # -- http --------------------------------------------------------------
 
-    def _particulars(self, scope: AsgiScope, special: Special | None) -> tuple[float | None, bool]:
+    def _particulars(self, scope: AsgiScope, arrival: Arrival | None) -> tuple[float | None, bool]:
         """Return the deadline and whether a disconnect cancels, for this very request."""
         timeout, cancels = self._timeout, self._cancels
         longest = self._longest
@@ -156,24 +165,28 @@ class Guard:
                 timeout = longest = route.timeout
             if not isinstance(route.cancel_on_disconnect, Inherit):
                 cancels = route.cancel_on_disconnect
-        if special is not None:
-            self._counters.ignored_headers += special.ignored
-            if special.timeout is not None:
-                timeout = special.timeout if longest is None else min(special.timeout, longest)
+        if arrival is not None:
+            self._counters.ignored_headers += arrival.ignored
+            if arrival.timeout is not None:
+                timeout = arrival.timeout if longest is None else min(arrival.timeout, longest)
         return timeout, cancels
 
-    async def _end(
-        self, served: ServedScope, exchange: Exchange, error: BaseException | None
-    ) -> BaseException | None:
+    def _learn(self, scope: AsgiScope, name: str) -> None:
+        """Name the next request of this route by what the framework says of this one."""
+        parameters = scope["path_params"]
+        if parameters and name not in self._names.learned:
+            self._names.learn(scope["method"], scope["path"], parameters)
+
+    async def _end(self, request: HttpRequest, error: BaseException | None) -> BaseException | None:
         """Leave the scope the long way; return what the application raised, if that is its own.
 
         Raises:
             BaseException: a cancel from outside, or the end of the process.
         """
-        exchange.stop_watching()
+        request.stop_watching()
         try:
             trace = None if error is None else error.__traceback__
-            absorbed = await served.__aexit__(type(error) if error else None, error, trace)
+            absorbed = await request.__aexit__(type(error) if error else None, error, trace)
         except Exception as raised:
             return raised
         except asyncio.CancelledError as raised:
@@ -182,24 +195,31 @@ class Guard:
             return None
         if isinstance(error, asyncio.CancelledError):
             if _from_outside():
-                exchange.taken = True  # the server answers, or hangs up: its decision
+                request.taken = True  # the server answers, or hangs up: its decision
                 raise error
             return error  # the handler awaited something that was cancelled: its own failure
         if not isinstance(error, Exception):
             raise error
         return error
 
-    def _scope_for(
-        self, scope: AsgiScope, life: Life, trace_id: str, request_id: str, timeout: float | None
-    ) -> ServedScope:
+    def _name(self, scope: AsgiScope) -> str:
         method, path = scope.get("method", "WS"), scope["path"]
-        return ServedScope(
-            self._names.known(method, path) or self._names.name(method, path),
-            wheel=life.wheel,
+        return self._names.known.get((method, path)) or self._names.name(method, path)
+
+    def _other_scope(
+        self, scope: AsgiScope, life: Life, timeout: float | None
+    ) -> tuple[ServedScope, str]:
+        """Return a scope for what is not a guarded http request, and its request id."""
+        arrival = read_arrival(scope["headers"])
+        request_id = (arrival and arrival.request_id) or next_request_id()
+        served = ServedScope(
+            self._name(scope),
+            life.wheel,
             timeout=timeout,
-            values={TRACE: trace_id, REQUEST_ID: request_id},
-            trace_id=trace_id,
+            values={REQUEST_ID: request_id},
+            trace_id=arrival.trace_id if arrival is not None else None,
         )
+        return served, request_id
 
     # -- ends that are not the application's -------------------------------
 
@@ -208,12 +228,13 @@ class Guard:
         retry = retry_after_header(self.options.retry_after)
         await answer(send, 503, "busy: too many requests in flight, try again later", (retry,))
 
-    async def _refuse(self, special: Special, request_id: str, send: Send) -> None:
+    async def _refuse(self, arrival: Arrival, send: Send) -> None:
         """Answer before any code of the application runs."""
+        request_id = arrival.request_id or next_request_id()
         headers = ((b"x-request-id", request_id.encode()),)
-        if special.malformed is not None:
+        if arrival.malformed is not None:
             self._counters.malformed += 1
-            seen = ascii(special.malformed[:32])
+            seen = ascii(arrival.malformed[:32])
             text = (
                 f"header Backstay-Timeout-Ms is {seen}: expected whole milliseconds "
                 f"(1 to 10 digits); leave it out for the server's own deadline"
@@ -225,36 +246,31 @@ class Guard:
         await answer(send, 504, "deadline was spent on arrival", (*headers, _EXPIRED))
 
     async def _settle(
-        self,
-        scope: AsgiScope,
-        served: ServedScope,
-        exchange: Exchange,
-        send: Send,
-        request_id: str,
-        error: BaseException | None,
+        self, scope: AsgiScope, request: HttpRequest, send: Send, error: BaseException | None
     ) -> None:
         """End a request that did not end by a complete answer alone."""
-        late = _is_late(served, error)
-        if exchange.complete:
-            if error is not None and served.cause is not error:
+        late = _is_late(request, error)
+        request_id = request.request_id
+        if request.complete:
+            if error is not None and request.cause is not error:
                 self._counters.failed += 1
-                log_failure(scope, served, request_id, error, "error after the answer was sent")
+                log_failure(scope, request, request_id, error, "error after the answer was sent")
             return
-        exchange.taken = True
-        if exchange.disconnected and not late and _means_gone(error):
+        request.taken = True
+        if request.disconnected and not late and _means_gone(error):
             self._counters.disconnected += 1
             return
         if late:
             self._counters.expired += 1
-            status, what = 504, _overrun(served, started=exchange.started)
-            log_overrun(scope, served, request_id, error, what)
+            status, what = 504, _overrun(request, started=request.started)
+            log_overrun(scope, request, request_id, error, what)
         else:
             self._counters.failed += 1
-            status, what = 500, _failure(served, error, started=exchange.started)
-            log_failure(scope, served, request_id, error, what)
-        if exchange.started:
+            status, what = 500, _failure(request, error, started=request.started)
+            log_failure(scope, request, request_id, error, what)
+        if request.started:
             self._counters.torn += 1
-            raise TornResponse(f"{served.name}: {what}") from error
+            raise TornResponse(f"{request.name}: {what}") from error
         text = "deadline exceeded" if late else "internal server error"
         headers = ((b"x-request-id", request_id.encode()), *((_EXPIRED,) if late else ()))
         await answer(send, status, f"{text} (request {request_id})", headers)
@@ -286,10 +302,9 @@ class Guard:
             await answer_websocket(scope, send, 503, "busy: too many websockets", retry)
             return
         life = self._lives.here()
-        trace_id, request_id, _ = read_arrival(scope["headers"])
         route = self._routes.find(scope["path"])
         timeout = None if route is None or isinstance(route.timeout, Inherit) else route.timeout
-        served = self._scope_for(scope, life, trace_id, request_id, timeout)
+        served, request_id = self._other_scope(scope, life, timeout)
         exchange = SocketExchange(receive, send)
         counters.websockets += 1
         try:
@@ -330,8 +345,7 @@ class Guard:
     async def _observe(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Attribute the tasks of a request to it, and change nothing else."""
         counters, life = self._counters, self._lives.here()
-        trace_id, request_id, _ = read_arrival(scope["headers"])
-        served = self._scope_for(scope, life, trace_id, request_id, None)
+        served, _ = self._other_scope(scope, life, None)
         http = scope["type"] == "http"
         counters.requests += http
         counters.in_flight += http
@@ -349,6 +363,13 @@ class Guard:
             counters.websockets -= not http
             if served.raw_spawned:
                 life.census.note(served)
+
+
+def _identify(request: HttpRequest, arrival: Arrival) -> None:
+    if arrival.trace_id is not None:
+        request.trace_id = arrival.trace_id
+    if arrival.expects_continue:
+        request.expects_continue = True
 
 
 def _from_outside() -> bool:

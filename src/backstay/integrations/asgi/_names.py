@@ -33,21 +33,22 @@ _STRANGE = re.compile(r"[^A-Za-z0-9._~{}:@+-]")
 
 
 class RouteNames:
-    """Remembers which name belongs to which path."""
+    """Remembers which name belongs to which path.
 
-    __slots__ = ("_names", "_paths", "_templates", "learned")
+    Attributes:
+        known: (method, path) -> name, of paths met before: the quick way.
+        learned: names that come from a framework's own routing.
+    """
+
+    __slots__ = ("_names", "_templates", "known", "learned")
 
     def __init__(self) -> None:
         """Start knowing nothing."""
-        self._paths: dict[tuple[str, str], str] = {}
+        self.known: dict[tuple[str, str], str] = {}
         self._names: set[str] = set()
-        self.learned: set[str] = set()  # names that come from a framework's own routing
+        self.learned: set[str] = set()
         # (method, number of segments) -> templates, None standing for a parameter
         self._templates: dict[tuple[str, int], list[tuple[tuple[str | None, ...], str]]] = {}
-
-    def known(self, method: str, path: str) -> str | None:
-        """Return the name of a path met before, or None: the quick way."""
-        return self._paths.get((method, path))
 
     def name(self, method: str, path: str) -> str:
         """Return the name for a path met for the first time."""
@@ -75,7 +76,7 @@ class RouteNames:
         name = f"{method} /{'/'.join(shown)}"[:120]
         known.append((pattern, name))
         self.learned.add(name)
-        self._paths.clear()  # what looks have named so far may be named better now
+        self.known.clear()  # what looks have named so far may be named better now
 
     def _by_template(self, method: str, segments: list[str]) -> str | None:
         for pattern, name in self._templates.get((method, len(segments)), ()):
@@ -89,9 +90,9 @@ class RouteNames:
                 return f"{method} *"
             self._names.add(name)
         if len(path) <= _LONGEST_PATH:
-            if len(self._paths) >= _MOST_PATHS:
-                self._paths.clear()
-            self._paths[method, path] = name
+            if len(self.known) >= _MOST_PATHS:
+                self.known.clear()
+            self.known[method, path] = name
         return name
 
 
