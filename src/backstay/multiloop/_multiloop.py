@@ -76,7 +76,8 @@ class Multiloop:
     Cancelled: as for `Scope`; jobs that have not started never do, those that have
     are cancelled where they run and waited for, also when they block.
 
-    Cost: about ten times a task of the caller's own loop; ``benchmarks/multiloop.py``.
+    Cost: about 30 microseconds of processor time, fifteen to twenty times a bare task;
+    see ``benchmarks/multiloop.py``.
     """
 
     __crosses_loops__ = True  # a job may be handed the multiloop that runs it

@@ -2,144 +2,61 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
+import glob
+import os
+import shutil
+import subprocess
 import sys
 import threading
-from collections import Counter
+from pathlib import Path
 
 import pytest
+from ends_under_load import cut, end_in_order
 
-from backstay import Scope
-from backstay.errors import ScopeClosed
-from backstay.multiloop import Multiloop
+pytestmark = pytest.mark.slow
 
-ENDS = 200
-
-
-class Tally:
-    """What was accepted, and what ran; written by many threads."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self.accepted = 0
-        self.refused = 0
-        self.ran: Counter[int] = Counter()
-        self.ended: Counter[int] = Counter()
-
-    def accept(self, task: asyncio.Task[int]) -> asyncio.Task[int]:
-        with self._guard:
-            self.accepted += 1
-        return task
-
-    def run(self, number: int) -> None:
-        with self._guard:
-            self.ran[number] += 1
-
-    def end(self, number: int) -> None:
-        with self._guard:
-            self.ended[number] += 1
+ENDS = range(200)
 
 
-tally = Tally()
-
-
-async def job(number: int, dice: float) -> int:
-    """Run a little, wait a little, or block a little; count both ends."""
-    tally.run(number)
-    try:
-        if dice < 0.3:
-            await asyncio.sleep(0)
-        elif dice < 0.35:
-            threading.Event().wait(0.001)
-        return number
-    finally:
-        tally.end(number)
-
-
-async def family(pool: Multiloop, number: int, dice: random.Random) -> int:
-    """A job that starts jobs of its own, until the door is shut."""
-    tally.run(number)
-    children = []
-    try:
-        for child in range(3):
-            try:
-                children.append(tally.accept(pool.go(job, number * 1000 + child, dice.random())))
-            except ScopeClosed:
-                tally.refused += 1
-        return number
-    finally:
-        results = await asyncio.gather(*children, return_exceptions=True)
-        assert all(
-            r == number * 1000 + at or isinstance(r, BaseException) for at, r in enumerate(results)
-        )
-        tally.end(number)
-
-
-async def stranger(pool: Multiloop, first: int, dice: random.Random) -> None:
-    """Somebody else's scope, which goes on starting jobs while the pool ends."""
-    async with Scope("stranger", on_error="collect"):
-        for number in range(first, first + 200):
-            try:
-                tally.accept(pool.go(job, number, dice.random()))
-            except ScopeClosed:
-                tally.refused += 1
-                return
-            if dice.random() < 0.1:
-                await asyncio.sleep(0)
-
-
-async def one_end(number: int) -> None:
-    dice = random.Random(number)
-    async with Scope("app") as app:
-        async with Multiloop(f"end{number}", procs=dice.choice((1, 2, 3))) as pool:
-            strange = app.go(stranger, pool, 1_000_000, dice)
-            for at in range(dice.randrange(1, 40)):
-                if dice.random() < 0.3:
-                    tally.accept(pool.go(family, pool, at + 1, dice))
-                else:
-                    tally.accept(pool.go(job, 500_000 + at, dice.random()))
-            if dice.random() < 0.3:
-                await pool.set_procs(dice.choice((1, 2, 3)))
-            if dice.random() < 0.5:
-                await asyncio.sleep(dice.random() * 0.003)
-        assert not strange.cancelled()
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("switch", [0.005, 0.00002], ids=["usual switching", "frantic switching"])
 def test_ends_under_load_lose_nothing_and_repeat_nothing(switch: float) -> None:
     """What was accepted has run once to its end; what was refused has not run."""
-    global tally
     before = threading.active_count()
     interval = sys.getswitchinterval()
     sys.setswitchinterval(switch)
     try:
-        for number in range(ENDS):
-            tally = Tally()
-            asyncio.run(asyncio.wait_for(one_end(number), 20))
-            assert sum(tally.ran.values()) == tally.accepted, number
-            assert tally.ran == tally.ended, number
-            assert not tally.ran or max(tally.ran.values()) == 1, number
+        end_in_order(ENDS)
     finally:
         sys.setswitchinterval(interval)
     assert threading.active_count() <= before
 
 
-@pytest.mark.slow
 def test_ends_by_cancel_under_load_run_nothing_twice() -> None:
     """Jobs that were cancelled in time never ran; the others ended before the block did."""
-    global tally
+    cut(ENDS)
 
-    async def main(number: int) -> None:
-        dice = random.Random(number)
-        async with Multiloop(f"cut{number}", procs=2, on_exit="cancel") as pool:
-            for at in range(60):
-                tally.accept(pool.go(job, at, dice.random()))
-            await asyncio.sleep(dice.random() * 0.002)
 
-    for number in range(ENDS):
-        tally = Tally()
-        asyncio.run(asyncio.wait_for(main(number), 20))
-        assert tally.ran == tally.ended, number
-        assert not tally.ran or max(tally.ran.values()) == 1, number
+def free_threaded() -> str | None:
+    """Find an interpreter without the GIL on this machine."""
+    pyenv = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
+    names = [shutil.which(f"python3.{minor}t") for minor in (15, 14, 13)]
+    for path in [*names, *sorted(glob.glob(f"{pyenv}/versions/*t/bin/python"), reverse=True)]:
+        if path is not None:
+            return path
+    return None
+
+
+@pytest.mark.skipif(free_threaded() is None, reason="no free-threaded Python on this machine")
+def test_it_holds_without_the_interpreters_lock() -> None:
+    """The same ends on a free-threaded build, where every shared structure shows."""
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [free_threaded() or "", "-X", "gil=0", str(here / "ends_under_load.py")],
+        env={**os.environ, "PYTHONPATH": str(here.parent.parent.parent / "src")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "without the GIL: ok" in done.stdout
