@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from asyncio import get_running_loop
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
@@ -363,16 +364,17 @@ class Channel(HomedState[T], SendOnly[T], RecvOnly[T]):
         return RecvView(self)
 
     def statistics(self) -> ChannelStatistics:
-        """Tell how full it is and who waits; callable from the loop's thread."""
-        return ChannelStatistics(
-            name=self.name,
-            capacity=self.capacity,
-            length=len(self),
-            receivers=self._receivers.waiting,
-            senders=self._senders.waiting,
-            closed=self.closed,
-            shared=self.shared,
-        )
+        """Tell how full it is and who waits; of a shared channel also from any thread."""
+        with self._lock or nullcontext():
+            return ChannelStatistics(
+                name=self.name,
+                capacity=self.capacity,
+                length=len(self),
+                receivers=self._receivers.waiting,
+                senders=self._senders.waiting,
+                closed=self.closed,
+                shared=self.shared,
+            )
 
     @property
     def _state(self) -> HomedState[Any]:
