@@ -97,6 +97,21 @@ async def test_a_barrier_lets_whole_rounds_through() -> None:
     assert passed.count(1) <= barrier.statistics().rounds
 
 
+@pytest.mark.explore(schedules=FULL, quick=QUICK)
+async def test_a_cancelled_party_has_not_come() -> None:
+    """Nor while it is on its way out: another one has to come in its place."""
+    barrier = Barrier(2)
+    [first] = start(barrier.wait())
+    await step()
+    first.cancel()
+    [second] = start(barrier.wait())
+    await barrier.wait()
+    await asyncio.wait([first, second])
+    assert first.cancelled()
+    assert second.result() in {0, 1}
+    assert barrier.statistics().rounds == 1
+
+
 @pytest.mark.explore(schedules=FULL, quick=QUICK, cancel="systematic")
 async def test_an_aborted_barrier_sends_everybody_away() -> None:
     """Complete, broken or cancelled: each party hears one of the three."""

@@ -275,6 +275,22 @@ async def test_taking_turns() -> None:
     library.check()
 
 
+@pytest.mark.explore(schedules=FULL, quick=QUICK, cancel=True)
+async def test_a_writer_that_gave_up_blocks_nobody() -> None:
+    """A reader behind it comes in while others go on reading."""
+    library = Library()
+    wake_queue().wakes_per_turn = 0
+    await library.rw.read.lock()
+    writer = asyncio.ensure_future(library.write())
+    await step()
+    reader = asyncio.ensure_future(library.read())
+    await step()
+    writer.cancel()
+    await asyncio.wait([writer, reader])
+    library.rw.read.unlock()
+    library.check()
+
+
 # -- Semaphore ----------------------------------------------------------------------------
 
 
@@ -323,6 +339,30 @@ async def test_a_semaphore_cancelled_everywhere() -> None:
     await together(worker(1), worker(2), worker(1), worker(1))
     assert semaphore.free == 2
     assert semaphore.statistics().waiting == 0
+
+
+@pytest.mark.explore(schedules=FULL, quick=QUICK, cancel=True)
+async def test_all_are_served_for_whom_there_is_room() -> None:
+    """Those who get in stay until everybody has who is not cancelled."""
+    semaphore = Semaphore(3)
+    inside, leave = 0, asyncio.Event()
+
+    async def worker() -> None:
+        nonlocal inside
+        async with semaphore:
+            inside += 1
+            await leave.wait()
+
+    wake_queue().wakes_per_turn = 0
+    await semaphore.acquire(3)
+    tasks = [asyncio.ensure_future(worker()) for _ in range(3)]
+    await step()
+    semaphore.release(3)
+    while inside < 3 and not any(task.done() for task in tasks):
+        await step()
+    leave.set()
+    await asyncio.wait(tasks)
+    assert semaphore.free == 3
 
 
 @pytest.mark.explore(schedules=FULL, quick=QUICK, cancel=True)
@@ -377,6 +417,7 @@ async def test_a_notice_is_never_lost() -> None:
             async with cond:
                 items.append(item)
                 cond.notify()
+                await step()  # whoever was notified waits for the mutex meanwhile
 
     wake_queue().wakes_per_turn = 0
     consumers = [asyncio.ensure_future(consumer()) for _ in range(3)]
