@@ -9,6 +9,7 @@ loop itself stays asyncio's own, so what is tested is the code that ships.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import selectors
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -88,7 +89,8 @@ class _JumpingSelector(selectors.BaseSelector):
             if len(self._real.get_map()) <= 1 and not self.patience:
                 raise DeadlockError(
                     "every task is blocked and no timer is set, so nothing can ever happen: "
-                    "look for a task that waits for something nobody will do"
+                    "look for a task that waits for something nobody will do; if it waits for a "
+                    "thread (asyncio.to_thread), give that real time with patience=0.05"
                 )
             return self._real.select(1.0)
         if timeout > 0:
@@ -132,6 +134,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         for watcher in waiting:
             watcher.set_result(None)
         return bool(waiting)
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Join the threads of the default executor, in real time.
+
+        asyncio waits for them with a timer, which in virtual time is over at once.
+        """
+        executor: concurrent.futures.Executor | None = getattr(self, "_default_executor", None)
+        self._executor_shutdown_called = True
+        if executor is not None:
+            executor.shutdown(wait=True)
 
     def time(self) -> float:
         """Return the virtual time in seconds."""

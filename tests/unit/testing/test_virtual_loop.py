@@ -78,3 +78,45 @@ def test_tracking_can_be_left_off() -> None:
 
     assert run_virtual(main, track=False) is None
     assert run_virtual(main) is not None
+
+
+def test_a_thread_without_patience_is_told_apart_from_a_deadlock() -> None:
+    """The error names the remedy, the clock of before is back, and nothing is left to warn of."""
+
+    async def main() -> None:
+        await asyncio.to_thread(time.sleep, 0.05)
+
+    before = backstay.now()
+    with pytest.raises(DeadlockError, match="patience"):
+        run_virtual(main)
+    assert 0 <= backstay.now() - before < 10
+
+
+def test_the_loop_closes_while_a_thread_is_at_work() -> None:
+    """The threads of the executor are joined in real time, not given up after 300 virtual seconds."""
+
+    async def main() -> str:
+        asyncio.get_running_loop().run_in_executor(None, time.sleep, 0.05)
+        return "done"
+
+    assert run_virtual(main) == "done"
+
+
+def test_a_deadlock_is_cleaned_up() -> None:
+    """After a deadlock every task gets its chance to clean up, and scopes end in order."""
+    ended: list[str] = []
+
+    async def child() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("child")
+
+    async def main() -> None:
+        async with backstay.Scope("s") as scope:
+            scope.go(child)
+        ended.append("never")
+
+    with pytest.raises(DeadlockError):
+        run_virtual(main)
+    assert ended == ["child"]
