@@ -150,12 +150,12 @@ async def _speed_up(job: Callable[[], Awaitable[None]]) -> float:
     """Return how much sooner eight such jobs are done on two loops than on one."""
     took: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(ROUNDS):
-        for procs in took:
+        for procs, times in took.items():
             async with Multiloop("speed", procs=procs) as pool:
                 began = time.perf_counter()
                 for task in [pool.go(job) for _ in range(8)]:
                     await task
-                took[procs].append(time.perf_counter() - began)
+                times.append(time.perf_counter() - began)
     return min(took[1]) / min(took[2])
 
 

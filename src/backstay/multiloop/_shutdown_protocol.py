@@ -64,8 +64,8 @@ async def shut_down(scheduler: Scheduler, door: Door, home: Mailbox, *, cancel: 
     struck = await wait_firmly(empty, lambda: _cancel_inside(door))  # 3
     scheduler.sysmon.stop()  # 4; it sleeps for at most a look, and is woken
     for job in scheduler.close():  # 5
-        _log.error("multiloop %r: %s was still queued at its end", scheduler.name, job.name)
-        if job.drop():
+        if job.drop():  # the others were given up by their callers
+            _log.error("multiloop %r: %s was still queued at its end", scheduler.name, job.name)
             job.home.post(job.deliver, Outcome(cancelled=True))
     struck = await _end_threads(scheduler, home) or struck  # 6, 7
     try:
