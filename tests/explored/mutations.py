@@ -87,7 +87,9 @@ def assert_caught(
     said = f"{done.stdout}\n{done.stderr}"
     assert done.returncode != 0, f"nobody noticed: {mutation.name}"
     assert done.returncode == 1, f"pytest itself failed on {mutation.name!r}:\n{said}"
-    assert "ExplorationFailure" in said, f"{mutation.name!r} failed, but not by exploration:\n{said}"
+    assert "ExplorationFailure" in said, (
+        f"{mutation.name!r} failed, but not by exploration:\n{said}"
+    )
 
 
 class _Mutant(importlib.abc.MetaPathFinder, importlib.abc.Loader):

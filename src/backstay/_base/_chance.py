@@ -9,7 +9,7 @@ __all__ = ["Chance", "random", "reseed"]
 
 # Those that nobody gave a seed: the ones a schedule explorer must be able to repeat.
 _unseeded: WeakSet[Chance] = WeakSet()
-_source: _stdlib.Random | None = None  # where such a one gets its seed once `reseed` was called
+_seeds: int | None = None  # where those made from now on start, once `reseed` was called
 
 
 class Chance(_stdlib.Random):
@@ -21,9 +21,11 @@ class Chance(_stdlib.Random):
 
     def __init__(self, seed: float | str | bytes | None = None) -> None:
         """Start from `seed`, or from one that differs in each run of the program."""
+        global _seeds
         if seed is None:
             _unseeded.add(self)
-            seed = None if _source is None else _source.getrandbits(64)
+            if _seeds is not None:
+                seed = _seeds = _seeds + 1
         super().__init__(seed)
 
 
@@ -35,10 +37,10 @@ def reseed(seed: int | None) -> None:
     Args:
         seed: from where; None to go back to chance that nobody can repeat.
     """
-    global _source
-    _source = None if seed is None else _stdlib.Random(seed)
+    global _seeds
+    _seeds = seed
     for chance in _unseeded:
-        chance.seed(None if seed is None else seed)
+        chance.seed(seed)
 
 
 _shared = Chance()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = '''
+TESTS = """
 import asyncio
 import sys
 
@@ -51,7 +51,7 @@ def test_not_async():
 @pytest.mark.explore(100)
 async def test_positional():
     pass
-'''
+"""
 
 
 def run(folder: Path, *words: str) -> str:

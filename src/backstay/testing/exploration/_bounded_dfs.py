@@ -87,6 +87,8 @@ class BoundedSearch:
     def _note_cancels(self, record: Record, first: int) -> None:
         ends = {source: step for step, source in enumerate(record.path) if source > 0}
         for index, born in enumerate(record.births[1:], start=2):
+            if index in record.spared:
+                continue
             for step in range(max(first, born), ends.get(index, -1) + 1):
                 self._note(Cancel(step, index))
 

@@ -36,7 +36,7 @@ class Rules:
     order: Order = "tasks"
     timers: Timers = "due"
     max_steps: int = 10_000
-    track: bool = False
+    track: bool = True
     spare: Callable[[asyncio.Task[Any]], bool] | None = None
 
 
@@ -65,6 +65,8 @@ def run_once(scenario: Scenario, plan: Plan, rules: Rules, tracer: Tracer | None
             _run_scenario(loop, scenario, record)
             if tracer is not None:
                 tracer.finish(loop)
+            if rules.spare is not None:
+                record.spared = frozenset(t.number for t in loop.tasks if rules.spare(t))
             loop.stop_exploring()
             _end_the_rest(loop, record)
             _look_at_what_was_left(loop, record)

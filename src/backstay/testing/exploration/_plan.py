@@ -118,6 +118,7 @@ class Record:
         choices: the steps with a choice, and what was chosen.
         cancels: who was cancelled.
         births: for each task, the step before which it was made; index 0 is task 1.
+        spared: tasks that may not be cancelled.
         error: why it failed, or None.
         kind: what sort of failure: "error", "deadlock", "budget", "callback",
             "unretrieved" or "refuses to end".
@@ -128,6 +129,7 @@ class Record:
     choices: list[Choice] = field(default_factory=list)
     cancels: list[Cancel] = field(default_factory=list)
     births: list[int] = field(default_factory=list)
+    spared: frozenset[int] = frozenset()
     error: BaseException | None = None
     kind: str = ""
     tolerated: bool = False  # a cancellation that was injected left the scenario

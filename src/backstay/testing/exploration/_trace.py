@@ -37,9 +37,11 @@ def place_of(task: asyncio.Task[Any]) -> str:
     chain = await_chain(task)
     if not chain:
         return "its end" if task.done() else "?"
-    users = [frame for frame in chain if not frame.file.startswith((_STDLIB, _OURS))]
-    frame = (users or list(chain))[-1]
-    within = "" if frame is chain[-1] else f" (in {chain[-1].function})"
+    users = [at for at, frame in enumerate(chain) if not frame.file.startswith((_STDLIB, _OURS))]
+    at = users[-1] if users else len(chain) - 1
+    frame = chain[at]
+    # What the user's line called, and not what that called in turn.
+    within = "" if at == len(chain) - 1 else f" (in {chain[at + 1].function})"
     return f"{Path(frame.file).name}:{frame.line}{within}"
 
 

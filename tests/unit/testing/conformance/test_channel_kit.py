@@ -127,10 +127,12 @@ class DropsItemsAtClose(Handmade):
         self.items.clear()
 
 
-def caught(kit: ChannelKit) -> set[str]:
-    """Return the names of the checks that fail, without the capacity."""
+def caught(kit: ChannelKit, name: str = "") -> set[str]:
+    """Return the names of the checks that fail, without the capacity, of those called `name`."""
     failed: set[str] = set()
     for check in kit.checks():
+        if not str(check).startswith(name):
+            continue
         try:
             check.run(schedules=200)
         except ExplorationFailure:
@@ -139,9 +141,9 @@ def caught(kit: ChannelKit) -> set[str]:
     return failed
 
 
-def caught_by(make: type[Handmade]) -> set[str]:
+def caught_by(make: type[Handmade], name: str = "") -> set[str]:
     """Return the names of the checks that a channel fails."""
-    return caught(ChannelKit(make, close=lambda c: c.close(), closed=Ended))
+    return caught(ChannelKit(make, close=lambda c: c.close(), closed=Ended), name)
 
 
 def test_a_right_channel_passes() -> None:
@@ -166,7 +168,7 @@ def test_a_right_channel_passes() -> None:
 )
 def test_each_fault_is_caught(broken: type[Handmade], check: str) -> None:
     """The name of the failing check says what is wrong."""
-    assert check in caught_by(broken)
+    assert caught_by(broken, check)
 
 
 def test_an_anyio_stream_is_caught() -> None:

@@ -102,3 +102,23 @@ def test_a_budget_that_ends_early_is_not_called_exhaustive() -> None:
         await asyncio.gather(*(asyncio.sleep(0) for _ in range(4)))
 
     assert not explore(scenario, strategy="dfs", schedules=10).exhaustive
+
+
+def test_who_is_spared_is_no_deviation() -> None:
+    """The search does not plan what the loop would refuse."""
+
+    async def scenario() -> None:
+        safe = asyncio.create_task(asyncio.sleep(0), name="safe")
+        other = asyncio.create_task(asyncio.sleep(0), name="other")
+        await asyncio.wait([safe, other])
+        assert not safe.cancelled()
+
+    result = explore(
+        scenario,
+        strategy="dfs",
+        cancel=True,
+        schedules=10_000,
+        spare=lambda task: task.get_name() == "safe",
+    )
+    assert result.exhaustive
+    assert result.cancelled > 0
