@@ -129,6 +129,9 @@ class Barrier(Home):
             self.name, self._parties, self._line.waiting, self._rounds, self.broken
         )
 
+    def _in_words(self) -> str:
+        return f"{self.name!r} {self._line.waiting} of {self._parties} have come"
+
     def __repr__(self) -> str:
         """Show the name, and how many of how many have come."""
         state = "broken" if self._broken else f"{self._line.waiting} of {self._parties}"

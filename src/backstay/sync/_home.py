@@ -176,6 +176,10 @@ class Home:
             )
         return True
 
+    def _in_words(self) -> str:
+        """Tell a dump what somebody who waits here waits for; may be called from any thread."""
+        return repr(self.name)
+
     def _in_use(self) -> bool:
         """Whether anybody holds it or waits for it."""
         raise NotImplementedError

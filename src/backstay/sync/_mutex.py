@@ -31,7 +31,7 @@ from typing import Any, Final, cast
 
 from backstay.errors import LockMisuse
 from backstay.sync._durations import Durations, Spread
-from backstay.sync._holder import Holder, describe, misuse
+from backstay.sync._holder import Holder, describe, held_by, misuse
 from backstay.sync._home import READY, Home, Place, place_of, read_clock, task_in
 from backstay.sync._wake_queue import Waiter, WaitLine, wake_queue, was_given
 
@@ -425,6 +425,12 @@ class Mutex(Home):
             wait=record.waits.spread(),
             hold=record.holds.spread(),
         )
+
+    def _in_words(self) -> str:
+        owner = self._owner
+        if owner is None or owner is _FREE:
+            return f"{self.name!r} is free"
+        return held_by(self.name, owner, self._since)
 
     def __repr__(self) -> str:
         """Show name, holder, and how many wait."""

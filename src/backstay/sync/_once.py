@@ -135,6 +135,11 @@ class _Run(Home, Generic[T]):
             state = "new" if self._runner is None else "running"
         return OnceStatistics(self.name, state, self._line.waiting, self._attempts)
 
+    def _in_words(self) -> str:
+        runner = self._runner
+        who = "" if runner is None or runner is _SOMEBODY else f" run by {runner.get_name()!r}"
+        return f"{self.name!r}{who}"
+
     def _in_use(self) -> bool:
         return self._runner is not None
 

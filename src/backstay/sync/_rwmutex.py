@@ -19,7 +19,7 @@ from typing import Any
 
 from backstay.errors import LockMisuse
 from backstay.sync._durations import Durations, Spread
-from backstay.sync._holder import Holder, describe, misuse
+from backstay.sync._holder import Holder, describe, held_by, misuse
 from backstay.sync._home import READY, Home, Place, place_of, read_clock, task_in
 from backstay.sync._wake_queue import Waiter, WaitLine, was_given
 
@@ -283,6 +283,15 @@ class RWMutex(Home):
             write_wait=self._write_waits.spread(),
             write_hold=self._write_holds.spread(),
         )
+
+    def _in_words(self) -> str:
+        writer = self._writer
+        if writer is not None:
+            return held_by(self.name, writer, self._since)
+        readers = list(self._readers.items())
+        if len(readers) == 1:
+            return held_by(self.name, *readers[0])
+        return f"{self.name!r} held by {len(readers)} readers"
 
     def __repr__(self) -> str:
         """Show the name, who holds it, and how many wait."""

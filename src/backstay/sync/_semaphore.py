@@ -193,6 +193,9 @@ class Semaphore(Home):
             wait=self._waits.spread(),
         )
 
+    def _in_words(self) -> str:
+        return f"{self.name!r} {self._free} of {self._size} free"
+
     def __repr__(self) -> str:
         """Show the name, the free places, and how many wait."""
         waiting = self._line.waiting

@@ -148,6 +148,9 @@ class WaitGroup(Home):
         """Return how it is doing."""
         return WaitGroupStatistics(self.name, self._count, self._line.waiting)
 
+    def _in_words(self) -> str:
+        return f"{self.name!r} {self._count} left"
+
     def __repr__(self) -> str:
         """Show the name, the count, and how many wait."""
         waiting = self._line.waiting

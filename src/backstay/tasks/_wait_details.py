@@ -35,6 +35,7 @@ __all__ = [
     "semaphore_value",
     "shielded",
     "stream_peer",
+    "sync_state",
     "task_name",
     "timeout_left",
     "wait_left",
@@ -199,6 +200,15 @@ def scope_children(link: Any, leaf: Any, loop: asyncio.AbstractEventLoop) -> str
         kind = kind_of(thing)
         if kind.__name__ == "Scope" and kind.__module__.startswith("backstay."):
             return f"{thing.name!r}, {_count(len(thing._children), 'child', 'children')}"
+    return ""
+
+
+def sync_state(link: Any, leaf: Any, loop: asyncio.AbstractEventLoop) -> str:
+    """Let one of our own primitives say its name, and who holds it or what is missing."""
+    for thing in gc.get_referents(link):
+        kind = kind_of(thing)
+        if kind.__module__.startswith("backstay.sync.") and hasattr(kind, "_in_words"):
+            return str(thing._in_words())
     return ""
 
 

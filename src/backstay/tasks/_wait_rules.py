@@ -144,6 +144,31 @@ ASYNCIO_RULES: Table = {
     "backstay.channels._select": {
         "select": Rule("channel", "select", detail.select_cases),
     },
+    "backstay.sync._mutex": {"Mutex._wait": Rule("lock", "mutex lock", detail.sync_state)},
+    "backstay.sync._rwmutex": {
+        "RWMutex._wait_to_read": Rule("lock", "rwmutex read lock", detail.sync_state),
+        "RWMutex._wait_to_write": Rule("lock", "rwmutex write lock", detail.sync_state),
+    },
+    "backstay.sync._condition": {
+        "Cond._wait": Rule(
+            "condition",
+            "condition wait",
+            detail.sync_state,
+            phases={"backstay.sync._mutex:Mutex._wait": "mutex again"},
+        ),
+    },
+    "backstay.sync._semaphore": {
+        "Semaphore.acquire": Rule("semaphore", "semaphore acquire", detail.sync_state),
+    },
+    "backstay.sync._event": {"Event.wait": Rule("event", "event wait", detail.sync_state)},
+    "backstay.sync._barrier": {"Barrier.wait": Rule("barrier", "barrier wait", detail.sync_state)},
+    "backstay.sync._wait_group": {
+        "WaitGroup.wait": Rule("event", "wait group", detail.sync_state),
+    },
+    "backstay.sync._once": {"_Run._turn": Rule("task", "once", detail.sync_state)},
+    "backstay.sync._single_flight": {
+        "SingleFlight._follow": Rule("task", "single flight", detail.sync_state),
+    },
     "backstay.tasks._scope": {
         "Scope.__aexit__": Rule("task", "scope exit", detail.scope_children),
         "Scope.go_wait": Rule("semaphore", "scope place", detail.scope_children),

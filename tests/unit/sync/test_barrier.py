@@ -17,6 +17,7 @@ async def test_nobody_goes_on_before_the_last_has_come() -> None:
     await asyncio.sleep(1)
     assert not any(task.done() for task in first)
     assert repr(barrier) == "<Barrier 'start' 2 of 3>"
+    assert barrier._in_words() == "'start' 2 of 3 have come"
     assert await barrier.wait() == 2
     assert await asyncio.gather(*first) == [0, 1]
     assert barrier.statistics().rounds == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from backstay.sync._holder import Holder, describe, misuse
+from backstay.sync._holder import Holder, describe, held_by, misuse
 
 
 async def test_a_holder_is_described_by_what_it_does() -> None:
@@ -19,6 +19,7 @@ async def test_a_holder_is_described_by_what_it_does() -> None:
     me = asyncio.current_task()
     assert me is not None
     assert describe(me, 5.0, None).doing == ""
+    assert held_by("cache", task, 1.5) == "'cache' held by 'a' for 3.5 s"
 
 
 def test_the_words_of_a_holder_with_a_line() -> None:

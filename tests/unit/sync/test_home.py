@@ -188,3 +188,4 @@ def test_a_primitive_says_what_it_holds() -> None:
     with pytest.raises(NotImplementedError):
         home._reset()
     assert home._can_wake("nothing")
+    assert home._in_words() == "'bare'"

@@ -376,7 +376,9 @@ async def test_the_holder_is_known_without_a_wait() -> None:
     """Name, time and occupation of the holder; the line only once somebody had to wait."""
     mutex = Mutex("m")
     assert mutex.holder() is None
+    assert mutex._in_words() == "'m' is free"
     task = await held_by(mutex, name="worker")
+    assert mutex._in_words() == "'m' held by 'worker' for 0.0 s"
     await asyncio.sleep(1.5)
     holder = mutex.holder()
     assert holder is not None

@@ -36,6 +36,7 @@ async def test_everybody_waits_for_the_one_run() -> None:
     await asyncio.sleep(0.5)
     statistics = once.statistics()
     assert (statistics.state, statistics.waiting) == ("running", 0)
+    assert once._run._in_words() == f"'connect' run by {first.get_name()!r}"
     await once.do(work)
     assert now() == 1.0
     assert once.done
@@ -97,6 +98,7 @@ async def test_a_cancelled_heir_hands_over_too() -> None:
     await asyncio.sleep(0)
     tasks[0].cancel()
     await asyncio.sleep(0)  # the first has given up and woken the second
+    assert once._run._in_words() == repr(once._run.name)
     tasks[1].cancel()
     await asyncio.wait(tasks)
     assert [task.cancelled() for task in tasks] == [True, True, False]

@@ -380,7 +380,9 @@ async def test_statistics_and_holders() -> None:
     assert (statistics.readers, statistics.writer) == (2, None)
     assert (statistics.waiting_readers, statistics.waiting_writers) == (1, 1)
     assert [holder.task for holder in rw.holders()] == ["r0", "r1"]
+    assert rw._in_words() == "'routes' held by 2 readers"
     await asyncio.sleep(1.5)
+    assert rw._in_words() == "'routes' held by 'w' for 0.5 s"
     statistics = rw.statistics()
     assert statistics.writer is not None
     assert statistics.writer.task == "w"
@@ -391,6 +393,8 @@ async def test_statistics_and_holders() -> None:
     assert statistics.write_wait.longest_s == 1.0
     assert statistics.write_hold.longest_s == 2.0
     assert statistics.read_wait.longest_s == 3.0
+    async with rw.read:
+        assert rw._in_words().startswith("'routes' held by 'Task-")
     async with rw.write:
         line = sys._getframe().f_lineno - 1
         assert rw.holders()[0].site == f"{__file__}:{line}"

@@ -46,6 +46,7 @@ async def test_who_stands_first_holds_up_who_asks_for_less() -> None:
     assert semaphore.free == 2
     assert not semaphore.try_acquire()
     assert repr(semaphore) == "<Semaphore 'uploads' 2 of 4 free waiting=3>"
+    assert semaphore._in_words() == "'uploads' 2 of 4 free"
     statistics = semaphore.statistics()
     assert (statistics.in_use, statistics.waiting, statistics.size) == (2, 3, 4)
     await asyncio.gather(*tasks)

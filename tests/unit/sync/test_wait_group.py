@@ -21,6 +21,7 @@ async def test_wait_returns_at_zero() -> None:
     group.done()
     await asyncio.sleep(1)
     assert repr(group) == "<WaitGroup 'uploads' 1 left waiting=2>"
+    assert group._in_words() == "'uploads' 1 left"
     assert group.statistics() == type(group.statistics())("uploads", 1, 2)
     assert not any(task.done() for task in tasks)
     group.done()
