@@ -2,24 +2,81 @@
 
 Each of these is an async context manager around a scope: what it starts ends with
 its block, an error in it cancels the rest and leaves the block, and its output is
-closed when its inputs are exhausted. Leaving early is fine; items that were on
+closed when its inputs are exhausted, and then only: a stream that was cut short
+never looks complete. Leaving early is fine; items that were on
 their way inside are dropped then, because nobody is left to take them.
 """
 
 from __future__ import annotations
 
+from asyncio import Task
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
 
 from backstay.channels._channel import Channel
 from backstay.channels._views import RecvOnly, SendOnly
+from backstay.errors import ChannelMisuse
 from backstay.tasks import Scope
 
 __all__ = ["fan_in", "fan_out", "merge", "pipeline"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+P = ParamSpec("P")
+
+
+class _Crew:
+    """A scope that takes it as an error when a stranger cancels one of its tasks.
+
+    For a scope that is nothing: a cancelled child has ended. Here its items would be
+    missing, and the end of the stream would look like any other.
+    """
+
+    def __init__(self, name: str, *, leads: bool = False, unwrap: bool = False) -> None:
+        """Prepare.
+
+        Args:
+            name: of the scope.
+            leads: whether it is the user's block, which may be left early.
+            unwrap: whether its one task leads a crew, whose group of errors is enough.
+        """
+        self._scope = Scope(name, on_exit="cancel" if leads else "wait", unwrap=unwrap)
+        self._leads = leads
+        self._lost = False
+
+    def go(self, fn: Callable[P, Awaitable[object]], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Start a task of the crew."""
+        self._scope.go(fn, *args, **kwargs).add_done_callback(self._on_done)
+
+    def _on_done(self, task: Task[object]) -> None:
+        scope = self._scope
+        # A cut has a cause, except for the one at the end of a block that does not wait.
+        cut = scope.cause is not None or (self._leads and scope.state != "open")
+        if task.cancelled() and not cut:
+            self._lost = True
+            scope.cancel("one of its tasks was cancelled by a stranger")
+
+    async def __aenter__(self) -> _Crew:
+        """Open the scope."""
+        await self._scope.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Leave the scope; raise when somebody was lost."""
+        absorbed = await self._scope.__aexit__(kind, error, trace)
+        if self._lost:
+            raise ChannelMisuse(
+                f"a task inside of {self._scope.name!r} was cancelled by a stranger, so items would be "
+                f"missing: cancel the task around the block, or leave the block"
+            )
+        return absorbed
 
 
 @asynccontextmanager
@@ -49,8 +106,13 @@ async def merge(
         async for item in source:
             await out.send(item)
 
-    async with Scope(name, on_exit="cancel", unwrap=True) as scope:
-        scope.go(_run_all_then_close, name, out, [(pump, source) for source in sources])
+    async with _Crew(name, leads=True, unwrap=True) as crew:
+        crew.go(
+            _run_all_then_close,
+            name,
+            out,
+            [(pump, source) for source in sources],
+        )
         yield out.recv_only
 
 
@@ -76,9 +138,14 @@ async def fan_in(
     Cancelled: the producers are cancelled, and what nobody has received is dropped.
     """
     out: Channel[T] = Channel(capacity, name=name)
-    async with Scope(name, on_exit="cancel", unwrap=True) as scope:
+    async with _Crew(name, leads=True, unwrap=True) as crew:
         end = out.send_only
-        scope.go(_run_all_then_close, name, out, [(producer, end) for producer in producers])
+        crew.go(
+            _run_all_then_close,
+            name,
+            out,
+            [(producer, end) for producer in producers],
+        )
         yield out.recv_only
 
 
@@ -121,8 +188,8 @@ async def fan_out(
         async for item in items:
             await out.send(await fn(item))
 
-    async with Scope(name, on_exit="cancel", unwrap=True) as scope:
-        scope.go(_run_all_then_close, name, out, [(work, source)] * workers)
+    async with _Crew(name, leads=True, unwrap=True) as crew:
+        crew.go(_run_all_then_close, name, out, [(work, source)] * workers)
         yield out.recv_only
 
 
@@ -164,17 +231,17 @@ async def pipeline(
     channels: list[Channel[Any]] = [
         Channel(capacity, name=f"{name}:{number}") for number, _ in enumerate(stages, 1)
     ]
-    async with Scope(name, on_exit="cancel") as scope:
+    async with _Crew(name, leads=True) as crew:
         ends: list[RecvOnly[Any]] = [source, *(channel.recv_only for channel in channels)]
         for number, fn in enumerate(stages):
-            scope.go(run_stage, number, fn, ends[number])
+            crew.go(run_stage, number, fn, ends[number])
         yield ends[-1]
 
 
 async def _run_all_then_close(
     name: str, out: Channel[Any], jobs: list[tuple[Callable[[Any], Awaitable[object]], Any]]
 ) -> None:
-    async with Scope(f"{name} workers") as scope:
+    async with _Crew(f"{name} workers") as crew:
         for fn, argument in jobs:
-            scope.go(fn, argument)
+            crew.go(fn, argument)
     out.close()
