@@ -6,16 +6,16 @@ busy, and "still the same callback" from "the next one", and an idle loop is
 not even woken to be watched. Where the stack cannot be trusted (a build
 without the GIL, where frames move under our eyes), the loop is asked instead.
 
-What is taken from the stack is turned into text at once. The frames that are
-kept between two looks are the loop's own, `_run_once` (one for each turn) and
-`Handle._run` (one for each callback): they hold nothing of the user's but the
-callback, and keeping them is what makes "the same" certain, since the address of
-a frame that is gone is used again at once.
+What is taken from the stack is turned into text at once. The one frame that is
+kept between two looks is the loop's own, `Handle._run`: it holds the callback
+and nothing of the user's, and keeping it is what makes "the same" certain,
+since the address of a frame that is gone is used again at once.
 
 The watching thread may itself be kept from running, for example by a loop that
 takes the interpreter's lock back as soon as it has let go of it. To know
-afterwards whether the loop came round meanwhile, a busy loop carries a timer of
-ours that notes the time; so does uvloop, which has no frames of its own to tell.
+afterwards when the loop last came round, it is read from the frame of the stock
+loop's present turn, which has noted the time; uvloop has no such frame and
+carries a timer of ours that does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ _HANDLE_RUN: CodeType = asyncio.Handle._run.__code__
 _StockLoop: Any = asyncio.BaseEventLoop  # what it does in private is in no stub
 _RUN_ONCE: CodeType = _StockLoop._run_once.__code__
 _MOST_FRAMES = 4096  # looked at; beyond the recursion limit of most programs
-_BEATS_FOR_S = 1.0  # after the loop was last seen at work
 _STACK_DEPTH = 16  # kept
 
 Seen = Literal["idle", "same", "other", "unknown"]
@@ -55,7 +54,6 @@ class Look:
 
     seen: Seen
     sample: Sample | None = None
-    turned: bool | None = None  # whether the loop came round since the last look; None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +78,21 @@ class LoopSight:
 
         Args:
             loop: which one.
-            beat_every: seconds between two beats of the timer on a busy loop.
+            beat_every: seconds between two beats of the timer, where one is needed.
         """
         self.loop = loop
-        self.beat_at: float | None = None  # when the timer last ran; None while there is none
         self._beat_every = beat_every
-        self._beat_until = 0.0
+        self._beat_at: float | None = None  # when the timer last ran; None while there is none
+        self._left = False
         self.thread = ""
         self.asked = False
+        self._met = False  # whether the loop has answered once, and said who runs it
         self._ident: int | None = None
         self._cpu_clock: int | None = None
         self._base: FrameType | None = (
             None  # the frame below all callbacks of a loop without frames
         )
         self._marker: FrameType | None = None  # the lowest frame of the callback seen last
-        self._turn: FrameType | None = None  # the frame of the turn seen last
         self._answers: list[float] = []
 
     # -- asking the loop ---------------------------------------------------------
@@ -111,7 +109,8 @@ class LoopSight:
 
     def _answer(self) -> None:
         """Run on the loop: say that it came round, and who runs it."""
-        if self._cpu_clock is None:
+        if not self._met:
+            self._met = True
             frame = sys._getframe(1)
             self._base = None if frame.f_code is _HANDLE_RUN else frame
             self.thread = threading.current_thread().name
@@ -119,29 +118,18 @@ class LoopSight:
             self._cpu_clock = None if get_clock is None else get_clock(threading.get_ident())
             self._ident = threading.get_ident()
         self._answers.append(now())
-        if self._base is not None:
-            self._beat_until = float("inf")
-        if self.beat_at is None and now() < self._beat_until:
+        if self._base is not None and self._beat_at is None:
             self._beat()
 
     def _beat(self) -> None:
         """Note that the loop came round, and once more in a while."""
-        at = now()
-        if at < self._beat_until:
-            self.beat_at = at
+        if not self._left:
+            self._beat_at = now()
             self.loop.call_later(self._beat_every, self._beat)
-        else:
-            self.beat_at = None
-
-    def keep_beating(self, at: float) -> None:
-        """The loop is busy: let the timer run for the next second."""
-        self._beat_until = max(self._beat_until, at + _BEATS_FOR_S)
-        if self.beat_at is None:
-            self.ask()
 
     def leave(self) -> None:
         """Leave nothing on the loop."""
-        self._beat_until = 0.0
+        self._left = True
 
     def answered_at(self) -> float | None:
         """Return when the loop answered the question, once; None while it has not."""
@@ -153,7 +141,9 @@ class LoopSight:
     # -- looking at its thread ---------------------------------------------------
 
     def look(self) -> Look:
-        """See what the loop does, and where, without waking it."""
+        """See what the loop does, and where, without waking it (but for the first time)."""
+        if not self._met:
+            self.ask()
         if not sees_frames():
             return Look("unknown")
         self._find_thread()
@@ -163,13 +153,30 @@ class LoopSight:
         if frame is None:
             return Look("idle")
         try:
-            marker, turn = self._lowest(frame)
-            turned = None if turn is None else turn is not self._turn
+            marker = self._lowest(frame)[0]
             same = marker is self._marker
-            self._turn, self._marker = turn, marker
+            self._marker = marker
             if marker is None:
-                return Look("idle", turned=turned)
-            return Look("same" if same else "other", _sample(frame, marker), turned)
+                return Look("idle")
+            return Look("same" if same else "other", _sample(frame, marker))
+        finally:
+            del frame
+
+    def came_round_at(self) -> float | None:
+        """Return when the loop, at work now, last came round; None when nobody knows."""
+        if self._base is not None:
+            return self._beat_at
+        frame = None if self._ident is None else sys._current_frames().get(self._ident)
+        if frame is None:
+            return None
+        try:
+            marker, turn = self._lowest(frame)
+            if marker is None or turn is None:
+                return None
+            # The loop's own frame, so its variables may be read: this one is the time at
+            # which it began to run the callbacks of this turn.
+            noted: object = turn.f_locals.get("end_time")
+            return noted if isinstance(noted, float) else None
         finally:
             del frame
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from backstay._base import BlockRecord, loop_blocked, now, wall
 from backstay.multiloop._block_rule import BlockRule
-from backstay.multiloop._loop_sight import Look, LoopSight, Sample
+from backstay.multiloop._loop_sight import LoopSight, Sample
 from backstay.tasks import owner_of
 
 __all__ = ["Sysmon", "SysmonStatistics"]
@@ -36,6 +36,10 @@ _log = logging.getLogger("backstay.sysmon")
 
 _RECENT = 32  # blocks remembered
 _MOST_SITES = 256  # told apart within one block
+# Whoever keeps all threads from running uses the processor all the while; on a machine with more
+# work than processors that may be a fifth of the time, and one that stands still uses none.
+_AT_WORK = 0.2
+
 _NO_LOOP_PAUSE_S = 0.1  # how soon a loop that is made later is found
 _COMPILED = Sample("", "code without Python frames", ())
 
@@ -236,7 +240,7 @@ class Sysmon:
         seen, sample = look.seen, look.sample
         before_s, one.cpu_s = one.cpu_s, sight.cpu_s()
         if late_s >= self.limit / 2:
-            since = self._held_since(one, look, at, late_s, before_s)
+            since = self._held_since(one, at, late_s, before_s)
             if since is None:
                 rule.forget(at)
             elif rule.since is None:
@@ -251,7 +255,6 @@ class Sysmon:
         self._over(one, rule.busy(at, same=seen != "other"))
         if seen == "other":
             one.samples.clear()
-            sight.keep_beating(at)
         else:
             sight.ask()
         if sample is not None and len(one.samples) < _MOST_SITES:
@@ -259,19 +262,16 @@ class Sysmon:
         self._judge(one, at)
 
     def _held_since(
-        self, one: _Watched, look: Look, at: float, late_s: float, before_s: float | None
+        self, one: _Watched, at: float, late_s: float, before_s: float | None
     ) -> float | None:
         """We were late ourselves: return since when the loop was to blame, None if it was not.
 
-        It was when its thread used the processor all the while and it did not come round.
+        It was when its thread used the processor meanwhile and it did not come round.
         """
         used_s = None if before_s is None or one.cpu_s is None else one.cpu_s - before_s
-        since = at - late_s
-        if look.turned is not False and one.sight.beat_at is not None:
-            since = max(since, one.sight.beat_at)
-        elif look.turned is not False:
-            since = at
-        if used_s is None or used_s < late_s / 2 or at - since < self.limit:
+        came_round = one.sight.came_round_at()
+        since = at if came_round is None else max(at - late_s, came_round)
+        if used_s is None or used_s < late_s * _AT_WORK or at - since < self.limit:
             self._late += 1
             return None
         return since

@@ -248,27 +248,26 @@ def test_start_and_stop_may_be_repeated() -> None:
         Sysmon(loop, limit=0)
 
 
-def test_who_was_late_itself_accuses_nobody() -> None:
+def test_who_was_late_itself_accuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that stood still is not the loop's fault; a loop that worked meanwhile is to blame."""
+    loop = asyncio.new_event_loop()
+    sysmon = Sysmon(loop, 0.1)
+    one = _Watched(loop, 0.1)
+    one.cpu_s = 1.0
 
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        sysmon = Sysmon(loop, 0.1)
-        one = _Watched(loop, 0.1)
-        look = _loop_sight.Look
-        same, came = look("other", turned=False), look("other", turned=True)
-        one.cpu_s = 1.0
-        assert sysmon._held_since(one, same, 10.0, 0.5, 0.5) == 9.5
-        assert sysmon._held_since(one, same, 10.0, 0.5, 0.9) is None, "it hardly ran"
-        assert sysmon._held_since(one, same, 10.0, 0.5, None) is None, "nobody knows"
-        assert sysmon._held_since(one, came, 10.0, 0.5, 0.5) is None, "it came round"
-        one.sight.beat_at = 9.7
-        assert sysmon._held_since(one, came, 10.0, 0.5, 0.5) == 9.7
-        one.sight.beat_at = 9.95
-        assert sysmon._held_since(one, came, 10.0, 0.5, 0.5) is None, "it came round lately"
-        assert sysmon.statistics().late == 4
+    def held(came_round: float | None, used_s: float | None) -> float | None:
+        monkeypatch.setattr(one.sight, "came_round_at", lambda: came_round)
+        before = None if used_s is None else 1.0 - used_s
+        return sysmon._held_since(one, 10.0, 0.5, before)
 
-    asyncio.run(main())
+    assert held(9.0, 0.5) == 9.5, "since the look that should have been, at the earliest"
+    assert held(9.7, 0.5) == 9.7
+    assert held(9.7, 0.05) is None, "it hardly ran"
+    assert held(9.7, None) is None, "nobody knows whether it ran"
+    assert held(9.95, 0.5) is None, "it came round lately"
+    assert held(None, 0.5) is None, "nobody knows when it came round"
+    assert sysmon.statistics().late == 4
+    loop.close()
 
 
 def test_without_frames_the_loop_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
