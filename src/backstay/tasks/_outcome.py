@@ -3,7 +3,10 @@
 Pure, so that the property test can compare it with a model, and so that the
 table of precedence stands in one place:
 
-1. KeyboardInterrupt and SystemExit of anybody leave at once, as themselves.
+1. KeyboardInterrupt and SystemExit of anybody leave at once, as themselves. One of a
+   child has left by the loop already, which asyncio stops for it; where that made
+   the runner cancel everything, the block joins in, since raising it once more would
+   tear the clean-up of all other tasks.
 2. Child errors leave as a group, together with the body's own error and a
    passed deadline.
 3. An error of the body alone leaves as itself: it is the caller's own code.
@@ -57,7 +60,7 @@ def decide(
         unwrap: whether a single error leaves as itself.
     """
     if fatal is not None:
-        return Outcome(raises=fatal)
+        return Outcome(raises=outer or fatal)
     if body is not None and not isinstance(body, Exception | CancelledError):
         return Outcome(raises=body)
     errors: list[Exception] = list(children)

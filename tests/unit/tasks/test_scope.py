@@ -591,3 +591,33 @@ async def test_timers_that_were_cancelled_hold_no_context() -> None:
     await asyncio.sleep(0)
     gc.collect()
     assert gone() is None
+
+
+def test_an_exit_of_a_child_tears_nobodys_clean_up(caplog: pytest.LogCaptureFixture) -> None:
+    """SystemExit in a child ends the program once, and every other task cleans up before."""
+    ended: list[str] = []
+
+    async def stranger() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append("stranger")
+
+    async def leaves() -> None:
+        raise SystemExit(3)
+
+    async def main() -> None:
+        strangers.append(asyncio.create_task(stranger()))
+        async with Scope("s") as scope:
+            await asyncio.sleep(0)
+            scope.go(leaves)
+            await asyncio.sleep(100)
+
+    strangers: list[asyncio.Task[None]] = []
+    with pytest.raises(SystemExit) as caught:
+        asyncio.run(main())
+    assert caught.value.code == 3
+    gc.collect()
+    assert ended == ["stranger"]
+    assert caplog.messages == []
