@@ -1,7 +1,8 @@
 """Backstay: every task has an owner, a deadline and an exit.
 
 The day-one words live here; each room has more: `backstay.context`,
-`backstay.tasks`, `backstay.leak`, `backstay.testing`, `backstay.integrations`.
+`backstay.tasks`, `backstay.sync`, `backstay.channels`, `backstay.leak`,
+`backstay.testing`, `backstay.integrations`.
 Importing does nothing: no thread, no patch, no look at the environment.
 """
 
@@ -22,6 +23,15 @@ from backstay.tasks import (
 
 if TYPE_CHECKING:
     from backstay.channels import DEFAULT, Channel, Selected, after, select
+    from backstay.sync import (
+        Mutex,
+        Once,
+        RWMutex,
+        Semaphore,
+        SingleFlight,
+        WaitGroup,
+        once_value,
+    )
 
 __version__ = "0.1.0.dev0"
 
@@ -29,8 +39,14 @@ __all__ = [
     "DEFAULT",
     "Channel",
     "Key",
+    "Mutex",
+    "Once",
+    "RWMutex",
     "Scope",
     "Selected",
+    "Semaphore",
+    "SingleFlight",
+    "WaitGroup",
     "__version__",
     "after",
     "bind",
@@ -39,6 +55,7 @@ __all__ = [
     "go",
     "install",
     "now",
+    "once_value",
     "remaining",
     "run",
     "select",
@@ -46,15 +63,20 @@ __all__ = [
     "uninstall",
 ]
 
-_OF_CHANNELS = frozenset(("DEFAULT", "Channel", "Selected", "after", "select"))
+_LATER = {
+    **dict.fromkeys(("DEFAULT", "Channel", "Selected", "after", "select"), "channels"),
+    **dict.fromkeys(
+        ("Mutex", "Once", "RWMutex", "Semaphore", "SingleFlight", "WaitGroup", "once_value"), "sync"
+    ),
+}
 
 
 def __getattr__(name: str) -> Any:
     # Channels and the locks below them are half of all there is to import: they are loaded by
     # the first who names one, so that a service that uses none starts in half the time.
-    if name not in _OF_CHANNELS:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from backstay import channels
+    from importlib import import_module
 
-    found = globals()[name] = getattr(channels, name)
+    found = globals()[name] = getattr(import_module(f"backstay.{_LATER[name]}"), name)
     return found
