@@ -75,8 +75,7 @@ class Scope:
     Cancelled: the block cancels its children, waits for all of them, and lets the
     cancellation go on. Nothing started inside is alive afterwards.
 
-    Cost: a child costs about 1.7 times a child of `asyncio.TaskGroup`, a third of
-    one of anyio's; see ``benchmarks/spawn.py``.
+    Cost: a child costs about 1.8 times one of `asyncio.TaskGroup`; ``benchmarks/spawn.py``.
 
     Attributes:
         name: as given; shown wherever a task's owner is shown.
@@ -364,14 +363,13 @@ class Scope:
         surrounding = current_owner.get()
         until = ambient.deadline()
         hurried = until is not None and (self.deadline is None or until < self.deadline)
-        where: dict[str, Any] = {}
-        if surrounding is not self or hurried:  # from elsewhere, or in a timeout() in our block
-            where["context"] = child_context(self, self.deadline, self.deadline_setter)
-        if self._places.limit is None:
-            task = self._loop.create_task(coroutine, **where)
-        else:  # an eager task runs before it is counted, and may start others
-            with self._places.held():
-                task = self._loop.create_task(coroutine, **where)
+        outside = surrounding is not self or hurried  # hurried: by a timeout() in our block
+        where = child_context(self, self.deadline, self.deadline_setter) if outside else None
+        if where is None and self._places.limit is None:
+            task = self._loop.create_task(coroutine)
+        else:
+            with self._places.held():  # an eager task runs before it is counted
+                task = self._loop.create_task(coroutine, context=where)
         if type(task) is TrackedTask:  # made by our factory, which counted it as a raw one
             task._owner = self
             counted = True
@@ -386,7 +384,10 @@ class Scope:
         else:
             self._children.add(task)
             # Not in the context of a caller elsewhere, which would live as long as the task.
-            task.add_done_callback(self._on_child_done, **where)
+            if where is None:
+                task.add_done_callback(self._on_child_done)
+            else:
+                task.add_done_callback(self._on_child_done, context=where)
             if self._cut and task.cancel():  # it was cut while the eager first step ran
                 stamp_cancel(task, f"scope {self.name!r}: {self._cause}")
         return task
