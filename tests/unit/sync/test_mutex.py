@@ -215,6 +215,18 @@ async def test_a_stranger_cannot_unlock() -> None:
     holder.cancel()
 
 
+async def test_tried_while_it_is_watched() -> None:
+    """What try_lock takes is noted like everything else, once somebody had to wait."""
+    mutex = Mutex()
+    holder = await held_by(mutex, 0.1)
+    async with mutex:
+        pass
+    assert mutex.try_lock()
+    assert mutex.holder().site.startswith(__file__)  # type: ignore[union-attr]
+    mutex.unlock()
+    await holder
+
+
 async def test_nobody_unlocks_what_is_free() -> None:
     """Free from the start, free again, and free with the memory of a wait."""
     mutex = Mutex("m")
