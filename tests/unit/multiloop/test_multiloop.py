@@ -6,36 +6,21 @@ import asyncio
 import contextvars
 import sys
 import threading
-import time
-from collections.abc import AsyncGenerator, Callable
-from functools import partial
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 import uvloop
+from pool_jobs import until, where
 
 import backstay
 from backstay import Key, Scope, bind, current_scope, go, remaining
-from backstay._base import now
-from backstay.errors import DeadlineExceeded, NoOwner, ScopeClosed, ScopeMisuse
+from backstay.errors import DeadlineExceeded
 from backstay.multiloop import Multiloop, running_multiloops
 from backstay.tasks import info, installed_loops
 
 real = pytest.mark.real_loop
 TENANT = Key[str]("tenant")
-
-
-async def where(value: Any = None) -> tuple[str, Any]:
-    """Say on which thread this runs."""
-    return threading.current_thread().name, value
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Give other threads up to five seconds."""
-    end = now() + 5.0
-    while not condition():
-        assert now() < end, "this took too long"
-        await asyncio.sleep(0.002)
 
 
 @real
@@ -378,217 +363,6 @@ _kept: Any = None
 
 
 @real
-async def test_use_before_after_and_twice_is_refused() -> None:
-    """Each refusal says what to do."""
-    pool = Multiloop("pool", procs=1)
-    async with Scope("around"):
-        with pytest.raises(ScopeClosed, match="is new, where was not started: enter it"):
-            pool.go(where)
-        async with pool:
-            with pytest.raises(ScopeMisuse, match="was entered before \\(it is open\\)"):
-                await pool.__aenter__()
-        with pytest.raises(ScopeClosed, match="is closed"):
-            pool.go(where)
-        with pytest.raises(ScopeMisuse, match="on the loop that entered it"):
-            await pool.set_procs(2)
-
-
-@real
-async def test_a_call_without_an_owner_is_refused() -> None:
-    """Nobody would hear of its error."""
-    errors: list[BaseException] = []
-
-    async def lonely(pool: Multiloop) -> None:
-        try:
-            pool.go(where)
-        except NoOwner as error:
-            errors.append(error)
-
-    async with Multiloop("pool", procs=1) as pool:
-        loop = asyncio.get_running_loop()
-        await loop.create_task(lonely(pool), context=contextvars.Context())
-    assert "nobody would own the job" in str(errors[0])
-
-
-@real
-async def test_a_call_instead_of_a_function_is_refused() -> None:
-    """The usual slip, said where it was made."""
-    async with Multiloop("pool", procs=1) as pool:
-        with pytest.raises(
-            TypeError, match=r"write go\(where, ...\) instead of go\(where\(...\)\)"
-        ):
-            pool.go(where())  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("procs", [0, -1, 257])
-def test_an_impossible_number_of_loops_is_refused(procs: int) -> None:
-    """None would do nothing; hundreds are a slip."""
-    with pytest.raises(ValueError, match="procs must be 1 to 256"):
-        Multiloop("pool", procs=procs)
-
-
-class Service:
-    """Holds something that belongs to a loop."""
-
-    def __init__(self, held: object) -> None:
-        self.held = held
-
-    async def handle(self) -> None:
-        """Do nothing."""
-
-
-@real
-async def test_what_belongs_to_a_loop_is_refused() -> None:
-    """Directly, in a container, as an attribute of an object, as self, in a partial."""
-    loop = asyncio.get_running_loop()
-    future = loop.create_future()
-    queue: asyncio.Queue[int] = asyncio.Queue()
-    getter = asyncio.create_task(queue.get())
-    await asyncio.sleep(0)  # bound now
-    async with Multiloop("pool", procs=1) as pool:
-        for bad in (future, queue, loop, [future], {"a": queue}, Service(future), Service([queue])):
-            with pytest.raises(ScopeMisuse, match="belongs to an event loop"):
-                pool.go(where, bad)
-        with pytest.raises(ScopeMisuse, match="argument 'value' is a"):
-            pool.go(where, value=future)
-        with pytest.raises(ScopeMisuse, match=r"its object \(self\) has an attribute 'held'"):
-            pool.go(Service(future).handle)
-        with pytest.raises(ScopeMisuse, match="an argument of the partial"):
-            pool.go(partial(where, future))
-        for good in (
-            1,
-            "x",
-            [1, {"a": b"x"}],
-            Service("plain"),
-            asyncio.Queue,
-            where,
-            ValueError("x"),
-        ):
-            assert (await pool.go(where, good))[1] == good
-    getter.cancel()
-
-
-@real
-async def test_a_foreign_future_that_slips_in_fails_clearly() -> None:
-    """asyncio itself refuses to wait for it; the error comes back."""
-    future = asyncio.get_running_loop().create_future()
-
-    async def smuggler() -> None:
-        await future
-
-    async with Multiloop("pool", procs=1, on_error="collect") as pool:
-        with pytest.raises(ExceptionGroup) as caught:
-            async with Scope("request"):
-                pool.go(smuggler)
-    assert "attached to a different loop" in str(caught.value.exceptions[0])
-
-
-@real
-async def test_a_blocked_loop_hands_its_work_over() -> None:
-    """What waits behind a synchronous call is run by the other loop, long before the call ends."""
-    release, began = threading.Event(), threading.Event()
-
-    async def spreader(pool: Multiloop) -> list[asyncio.Task[tuple[str, Any]]]:
-        tasks = [pool.go(where) for _ in range(20)]
-        await asyncio.sleep(0)  # they are in this loop's own queue now
-        began.set()
-        release.wait(10)  # the synchronous call
-        return [await task for task in tasks]  # type: ignore[misc]
-
-    async with Multiloop("pool", procs=2) as pool:
-        task = pool.go(spreader, pool)
-        await until(began.is_set)
-        blocked_at = now()
-        await until(lambda: pool.statistics().started >= 20)
-        took = now() - blocked_at
-        assert not release.is_set()
-        release.set()
-        await task
-    assert took < 2.0
-
-
-@real
-async def test_a_resting_loop_that_is_blocked_is_not_waited_for() -> None:
-    """A job that was meant for it is taken by another one."""
-    release, began = threading.Event(), threading.Event()
-
-    async def late_blocker() -> None:
-        await asyncio.sleep(0.05)  # its loop goes to rest meanwhile
-        began.set()
-        release.wait(10)
-
-    async with Multiloop("pool", procs=2) as pool:
-        task = pool.go(late_blocker)
-        await until(began.is_set)
-        for _ in range(10):
-            await asyncio.wait_for(asyncio.shield(pool.go(where)), 2.0)
-        release.set()
-        await task
-
-
-@real
-async def test_the_number_of_loops_can_change() -> None:
-    """More take work at once; fewer finish what they have and give away the rest."""
-    release, began = threading.Event(), threading.Event()
-
-    async def blocking() -> str:
-        began.set()
-        release.wait(10)
-        return threading.current_thread().name
-
-    async with Multiloop("pool", procs=1) as pool:
-        first = pool.go(blocking)
-        await until(began.is_set)
-        await pool.set_procs(3)
-        assert pool.procs == 3
-        found = {name for name, _ in [await pool.go(where) for _ in range(20)]}
-        assert found <= {"pool/1", "pool/2"}
-        await pool.set_procs(1)
-        assert pool.procs == 1
-        release.set()
-        assert await first == "pool/0"
-        assert (await pool.go(where))[0] == "pool/0"
-        await until(lambda: len(pool.statistics().loops) == 1)
-        with pytest.raises(ValueError, match="procs must be"):
-            await pool.set_procs(0)
-
-
-@real
-async def test_a_retiring_loop_finishes_its_jobs() -> None:
-    """What has started stays until it ends, also past its loop's retirement."""
-    began = threading.Event()
-
-    async def job(release: threading.Event) -> str:
-        began.set()
-        while not release.is_set():
-            await asyncio.sleep(0.005)
-        return threading.current_thread().name
-
-    async with Multiloop("pool", procs=1) as pool:
-        release = threading.Event()
-        await pool.set_procs(2)
-        tasks = [pool.go(job, release) for _ in range(10)]
-        await until(lambda: pool.statistics().running == 10)
-        await pool.set_procs(1)
-        release.set()
-        assert {await task for task in tasks} <= {"pool/0", "pool/1"}
-
-
-@real
-async def test_a_loop_that_cannot_be_made_is_told() -> None:
-    """Nothing is left behind by an entry that fails."""
-
-    def broken() -> asyncio.AbstractEventLoop:
-        raise OSError("no more files")
-
-    before = threading.active_count()
-    with pytest.raises(OSError, match="no more files"):
-        async with Multiloop("pool", procs=2, loop_factory=broken):
-            pass
-    assert threading.active_count() <= before
-
-
-@real
 async def test_its_loops_are_seen_by_dumps() -> None:
     """They are tracked, so that a task dump shows what runs there."""
     async with Multiloop("pool", procs=2) as pool:
@@ -639,16 +413,3 @@ def test_statistics_before_and_after() -> None:
     """A multiloop that was never entered has nothing, and ends nothing."""
     known = Multiloop("pool", procs=2).statistics()
     assert (known.state, known.procs, known.started, known.loops) == ("new", 0, 0, ())
-
-
-@real
-async def test_blocking_calls_in_two_loops_overlap() -> None:
-    """Two loops do in half the time what blocks one."""
-
-    async def nap() -> None:
-        time.sleep(0.02)
-
-    async with Multiloop("pool", procs=2) as pool:
-        began = now()
-        await asyncio.gather(*(pool.go(nap) for _ in range(10)))
-        assert now() - began < 0.19
