@@ -16,7 +16,8 @@ It is a `Scope` in every way; what differs comes from living in a stranger's tas
 from __future__ import annotations
 
 import asyncio
-from asyncio import current_task, get_running_loop
+import sys
+from asyncio import get_running_loop
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -39,6 +40,12 @@ from backstay.tasks._tracked_task import TrackedTask
 
 __all__ = ["ServedScope", "inside", "served_scope"]
 
+# Until 3.12 `asyncio.current_task` is a Python function around this one lookup.
+_running_task: Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None] = (
+    asyncio.current_task
+    if sys.version_info >= (3, 12)
+    else cast("Any", asyncio.tasks)._current_tasks.get
+)
 _EMPTY = ambient.Context()
 _OPTIONS = ScopeOptions("request", None, None, None, "wait", "cancel", False, False)
 
@@ -56,19 +63,19 @@ class _RequestContext(ambient.Context):
     _scope: ServedScope
 
     @property
-    def deadline(self) -> float | None:
+    def deadline(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride] - a view
         return self._scope.deadline
 
     @property
-    def deadline_setter(self) -> str | None:
+    def deadline_setter(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride] - a view
         return self._scope.deadline_setter
 
     @property
-    def timeout(self) -> float | None:
+    def timeout(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride] - a view
         return self._scope.timeout
 
     @property
-    def values(self) -> Mapping[Any, object]:
+    def values(self) -> Mapping[Any, object]:  # pyright: ignore[reportIncompatibleVariableOverride] - a view
         return self._scope.ambient_values()
 
     def with_deadline(
@@ -219,7 +226,7 @@ class ServedScope(Scope):
             ScopeMisuse: it has been entered before, or no task is running.
         """
         loop = get_running_loop()
-        host = current_task(loop)
+        host = _running_task(loop)
         if host is None or self.state != "new":
             raise ScopeMisuse(
                 f"served scope {self.name!r} needs a running task, and each a new one"
@@ -284,7 +291,7 @@ class ServedScope(Scope):
         if self._cut or self._children or self._errors:
             return False
         self._end()
-        del self._host, self._scope_token  # an orphan holds us; we must hold nobody
+        del self._host, self._scope_token  # whoever holds us must not hold them by us
         return True
 
     async def __aexit__(
@@ -333,6 +340,7 @@ class ServedScope(Scope):
         self.state = "ended"
         self._accepts = False
         self.ended_at = now()
+        host = self._host
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -343,7 +351,6 @@ class ServedScope(Scope):
             current_owner.reset(self._scope_token)
         except ValueError:
             pass  # left in another context: the variable there was never ours
-        host = self._host
         if type(host) is TrackedTask and host._owner is self:
             host._owner = self._lent_by
         # Not to be kept: on a kept-alive connection it is the request before us, which would

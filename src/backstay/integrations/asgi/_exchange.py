@@ -23,13 +23,14 @@ _ID = b"x-request-id"
 class HttpRequest(ServedScope):
     """One HTTP request and its answer.
 
-    Invariant: `complete` implies `started`; once `taken`, no message of the
+    Invariant: `complete` implies `ending`, and that implies `started`; once `taken`, no message of the
     application reaches the server any more.
 
     Attributes:
         request_id: accepted from the caller, or made by us.
         started: the head of the answer was handed to the server.
-        complete: so was the last part of its body.
+        ending: so was the last part of its body.
+        complete: and the server has taken it.
         taken: the guard answers now, or has given up on this answer.
         disconnected: the client left before the answer was complete.
         cancels: whether a client that leaves cancels the request.
@@ -45,6 +46,7 @@ class HttpRequest(ServedScope):
         "cancels",
         "complete",
         "disconnected",
+        "ending",
         "expects_continue",
         "request_id",
         "started",
@@ -82,6 +84,7 @@ class HttpRequest(ServedScope):
         self.request_id = request_id
         self.expects_continue = False
         self.started = False
+        self.ending = False
         self.complete = False
         self.taken = False
         self.disconnected = False
@@ -130,13 +133,9 @@ class HttpRequest(ServedScope):
         return self._send(message)
 
     async def _send_last(self, message: Message) -> None:
-        # Set before the server knows: from then on it reports a disconnect that is none.
-        self.complete = True
-        try:
-            await self._send(message)
-        except BaseException:
-            self.complete = False
-            raise
+        self.ending = True  # before: from now on the server reports a disconnect that is none
+        await self._send(message)
+        self.complete = True  # after: until then a client that does not read is on the clock
         if self._timer is not None:  # otherwise `attend` does it, if we last that long
             self.drop_deadline()
 
@@ -158,7 +157,7 @@ class HttpRequest(ServedScope):
             message = await self._receive()
         finally:
             self._reading -= 1
-        if message["type"] == "http.disconnect" and not self.complete:
+        if message["type"] == "http.disconnect" and not self.ending:
             self.disconnected = True
         return message
 
@@ -176,7 +175,9 @@ class HttpRequest(ServedScope):
             self.drop_deadline()
             return True
         self.watch_deadline()
-        if self.disconnected or not self.cancels:  # it was told already, or wants no cancel
+        if (
+            self.ending or self.disconnected or not self.cancels
+        ):  # it was told already, or wants no cancel
             return True
         if self._reading or self.expects_continue:
             return False
@@ -188,7 +189,7 @@ class HttpRequest(ServedScope):
 
     def on_disconnect(self, noticed: bool) -> None:
         """Hear that the client left; `noticed`: the application was told and decides itself."""
-        if self.complete or self.taken:
+        if self.ending or self.taken:
             return
         self.disconnected = True
         if not noticed:

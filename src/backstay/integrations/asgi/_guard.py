@@ -89,11 +89,8 @@ class Guard:
         return f"<Guard of {self.app!r}{mode} requests={c.requests} in_flight={c.in_flight}>"
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection of any type; unknown types pass through untouched.
-
-        Written for the interpreter: this is what every request pays. What only some
-        need stands in other methods.
-        """
+        """Serve one ASGI connection of any type; unknown types pass through untouched."""
+        # What every request pays; what only some need stands in other methods.
         if scope["type"] != "http" or self._observes:
             await self._serve_other(scope, receive, send)
             return
@@ -123,15 +120,18 @@ class Guard:
             (arrival and arrival.request_id) or next_request_id(),
         )
         if arrival is not None:
-            _identify(request, arrival)
+            _apply(arrival, request)
         error: BaseException | None = None
+        slow = life.slow
         counters.in_flight = in_flight = counters.in_flight + 1
         if in_flight > counters.peak_in_flight:
             counters.peak_in_flight = in_flight
         try:
             # A deadline too near for the slow list to see to it in time is watched at once.
             request.open(watch_deadline=timeout is not None and timeout < self._near)
-            life.slow.add(request)
+            slow.fresh[request] = None
+            if not slow.ticking:
+                slow.arm()
             try:
                 await self.app(scope, request.receive, request.send)
             except BaseException as caught:
@@ -140,7 +140,8 @@ class Guard:
                 error = await self._end(request, error)
         finally:
             counters.in_flight -= 1
-            life.slow.discard(request)
+            if slow.fresh.pop(request, self) is self:  # it has been seen by a tick
+                slow.discard(request)
             request.let_go()
             if request.raw_spawned:
                 life.census.note(request)
@@ -365,7 +366,7 @@ class Guard:
                 life.census.note(served)
 
 
-def _identify(request: HttpRequest, arrival: Arrival) -> None:
+def _apply(arrival: Arrival, request: HttpRequest) -> None:
     if arrival.trace_id is not None:
         request.trace_id = arrival.trace_id
     if arrival.expects_continue:

@@ -27,42 +27,42 @@ class Lasting(Protocol):
 class SlowRequests:
     """Attends to the requests of one loop that live for `delay` to twice `delay` seconds.
 
-    Invariant: every request added, not yet attended and not discarded is in `_fresh`
+    To add a request, put it into `fresh` and call `arm` unless it is `ticking`.
+
+    Invariant: every request added, not yet attended and not discarded is in `fresh`
     or in `_old`, and while either has any, the timer is set.
+
+    Attributes:
+        fresh: requests that no tick has seen yet.
+        ticking: whether the timer is set.
     """
 
-    __slots__ = ("_delay", "_fresh", "_loop", "_old", "_ticking")
+    __slots__ = ("_delay", "_loop", "_old", "fresh", "ticking")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, delay: float) -> None:
         """Attend to nobody yet."""
         self._loop = loop
         self._delay = delay
         # Two generations: who is old at a tick has lived for one delay at least.
-        self._fresh: dict[Lasting, None] = {}
+        self.fresh: dict[Lasting, None] = {}
         self._old: dict[Lasting, None] = {}
-        self._ticking = False
-
-    def add(self, request: Lasting) -> None:
-        """Attend to a request if it lasts."""
-        self._fresh[request] = None
-        if not self._ticking:
-            self._arm()
+        self.ticking = False
 
     def discard(self, request: Lasting) -> None:
-        """Forget a request that has ended."""
-        if self._fresh.pop(request, self) is self:  # it was not there
-            self._old.pop(request, None)
+        """Forget a request that has ended and is no longer fresh."""
+        self._old.pop(request, None)
 
-    def _arm(self) -> None:
-        self._ticking = True
+    def arm(self) -> None:
+        """Set the timer."""
+        self.ticking = True
         # In an empty context, or what is started here would carry one request's values.
         self._loop.call_later(self._delay, self._tick, context=Context())
 
     def _tick(self) -> None:
         again = {request: None for request in list(self._old) if not request.attend()}
-        self._old = again | self._fresh
-        self._fresh = {}
+        self._old = again | self.fresh
+        self.fresh = {}
         if self._old:
-            self._arm()
+            self.arm()
         else:
-            self._ticking = False
+            self.ticking = False
