@@ -13,6 +13,7 @@ import pytest
 from backstay.testing.conformance import ChannelKit, Check, LockKit
 
 # The kits are below sync and channels in age, not in layer: what is missing is left out by name.
+# With eight checks or more to a primitive, more than 20,000 schedules for each.
 FULL = os.environ.get("BACKSTAY_SCHEDULES") == "full"
 
 
@@ -47,5 +48,5 @@ CHECKS = [
 @pytest.mark.parametrize("check", CHECKS)
 def test_conforms(check: Check) -> None:
     """Each check holds under every schedule that is tried."""
-    seen = check.run(schedules=20_000 if FULL else 150)
+    seen = check.run(schedules=4_000 if FULL else 150)
     assert seen.schedules

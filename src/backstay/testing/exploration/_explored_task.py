@@ -54,17 +54,11 @@ _STEP_TYPE = "TaskStepMethWrapper"
 _STEP_NAMES = frozenset({"task_wakeup", "__step", "__wakeup"})
 
 
-def task_to_resume(callback: Any, args: tuple[Any, ...]) -> ExploredTask | None:
+def task_to_resume(callback: Any) -> ExploredTask | None:
     """Return the task that a handle would resume, or None for a plain callback."""
     target = getattr(callback, "__self__", None)
-    if isinstance(target, ExploredTask):
-        if type(callback).__name__ == _STEP_TYPE or callback.__name__ in _STEP_NAMES:
-            return target
+    if not isinstance(target, ExploredTask):
         return None
-    # Wake-ups of our own primitives: a callback with one waiter, which knows the task's own.
-    if target is not None and len(args) == 1 and hasattr(args[0], "_asyncio_future_blocking"):
-        resume = getattr(args[0], "_callback", None)
-        owner = getattr(resume, "__self__", None)
-        if isinstance(owner, ExploredTask):
-            return owner
-    return None
+    if type(callback).__name__ == _STEP_TYPE or callback.__name__ in _STEP_NAMES:
+        return target
+    return None  # such as task.cancel given to call_later

@@ -153,7 +153,10 @@ class ExploringLoop(VirtualLoop):
 
     @property
     def _backstay_wakes(self) -> Any:
-        """Our primitives' run queue, told to make a handle of each wake-up, so that they have an order."""
+        """The run queue of our own primitives, told to make a handle of each wake-up.
+
+        Otherwise it wakes several tasks within one step, in one order.
+        """
         try:
             return self.__wakes
         except AttributeError:
@@ -181,14 +184,9 @@ class ExploringLoop(VirtualLoop):
         if self._closed:
             raise RuntimeError("Event loop is closed")
         handle = Handle(callback, args, self, context)
-        target = getattr(callback, "__self__", None)
-        if target is None:
-            source = 0
-        else:
-            task = task_to_resume(callback, args)
-            source = 0 if task is None else task.number
+        task = task_to_resume(callback)
         self._handles.append(handle)
-        self._sources.append(source)
+        self._sources.append(0 if task is None else task.number)
         return handle
 
     def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Handle:  # type: ignore[override]
@@ -205,20 +203,26 @@ class ExploringLoop(VirtualLoop):
         return self.call_soon(callback, *args, context=context)
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        """Run `func` as one step of the loop, at any later time."""
+        """Run `func` as one step of the loop, at any later time.
+
+        Where the future was cancelled by then, it runs in some schedules and not in others.
+        """
         done: asyncio.Future[Any] = self.create_future()
 
         def work() -> None:
-            if done.cancelled():
+            # A thread that was faster than the cancellation works on all the same.
+            if done.cancelled() and (self._plan.chance + self._steps) % 2:
                 return
             try:
                 result = func(*args)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
-                done.set_exception(error)
+                if not done.cancelled():
+                    done.set_exception(error)
             else:
-                done.set_result(result)
+                if not done.cancelled():
+                    done.set_result(result)
 
         self._handles.append(Handle(work, (), self))
         self._sources.append(self._new_stranger())
@@ -286,9 +290,7 @@ class ExploringLoop(VirtualLoop):
 
     def _run_watched(self, handle: Handle) -> None:
         cancels = self._plan.cancels
-        if not isinstance(cancels, CancelAtWait):
-            handle._run()
-            return
+        assert isinstance(cancels, CancelAtWait)  # or nobody would be watched
         task = self.tasks[cancels.task - 1]
         if cancels.window == "woken" and self._watched_steps == cancels.wait:
             self._cancel(task, self._steps - 1)

@@ -173,6 +173,67 @@ def test_work_for_threads_is_a_step() -> None:
     assert orders(body) == {"ot", "to"}
 
 
+def test_a_cancelled_thread_may_have_worked_or_not() -> None:
+    """As with real ones, which are not stopped by a cancellation; its error is lost then."""
+    worked: set[bool] = set()
+
+    async def scenario() -> None:
+        ran: list[bool] = []
+
+        def work() -> None:
+            ran.append(True)
+            raise KeyError
+
+        future = asyncio.get_running_loop().run_in_executor(None, work)
+        future.cancel()
+        await asyncio.sleep(1)
+        worked.add(bool(ran))
+
+    explore(scenario, schedules=20)
+    assert worked == {True, False}
+
+
+def test_wake_ups_of_our_own_primitives_are_those_of_tasks() -> None:
+    """Our run queue would wake several tasks in one step; here each wake-up has its order."""
+    from backstay.sync import Mutex
+    from backstay.sync._wake_queue import wake_queue
+
+    async def body(log: list[str]) -> None:
+        queue = wake_queue()
+        assert queue is wake_queue()
+        waiters = [queue.waiter() for _ in range(3)]
+
+        async def wait(number: int) -> None:
+            await waiters[number]
+            log.append(str(number))
+
+        tasks = [asyncio.create_task(wait(number)) for number in range(3)]
+        await asyncio.sleep(1)
+        for waiter in waiters:
+            queue.wake(waiter)
+        await asyncio.wait(tasks)
+        async with Mutex():
+            pass
+
+    assert len(orders(body)) == 6
+
+
+def test_a_task_of_another_make_is_a_callback() -> None:
+    """Somebody's own task class has no number of ours: it keeps its place in the order."""
+
+    async def body(log: list[str]) -> None:
+        async def step() -> None:
+            log.append("x")
+
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[None] = asyncio.Task(step(), loop=loop)
+        loop.call_soon(log.append, "y")
+        await task
+        await asyncio.sleep(0)
+
+    assert orders(body) == {"xy"}
+
+
 def test_a_real_thread_is_refused() -> None:
     """A thread that calls in comes when it likes, so it gets an error."""
 
@@ -262,3 +323,36 @@ def test_stuck_and_endless_are_failures_that_name_the_culprit() -> None:
     with pytest.raises(ExplorationFailure, match="not finished after 100 steps") as caught:
         explore(endless, max_steps=100)
     assert isinstance(caught.value.__cause__, StepBudgetExceeded)
+
+
+def test_a_report_of_many_stuck_tasks_is_bounded() -> None:
+    """The first dozen are named, the rest is counted."""
+
+    async def scenario() -> None:
+        await asyncio.gather(*(asyncio.Event().wait() for _ in range(20)))
+
+    with pytest.raises(ExplorationFailure, match="and 9 more"):
+        explore(scenario)
+
+
+def test_the_trace_names_timers_threads_and_callbacks() -> None:
+    """Whatever takes a step can be told apart."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(1, int)
+        loop.call_later(2, int).cancel()
+        late = loop.call_later(3, int)
+        loop.call_later(3, late.cancel)
+        loop.call_soon(int)
+        await asyncio.to_thread(int)
+        await asyncio.sleep(5)
+        raise KeyError
+
+    with pytest.raises(ExplorationFailure) as caught:
+        explore(scenario, schedules=1)
+    trace = "\n".join(caught.value.trace)
+    assert "callback int" in trace
+    assert "timer int of 1 s" in trace
+    assert "work of a thread" in trace
+    assert "of 2 s" not in trace
