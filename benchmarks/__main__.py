@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.rounds import Figure
 
-ALL = ("spawn", "import_time", "asgi_guard", "dump", "multiloop", "exploration")
+ALL = ("spawn", "import_time", "asgi_guard", "dump", "multiloop", "exploration", "sync")
 HERE = Path(__file__).parent
 
 

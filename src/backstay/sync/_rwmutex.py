@@ -353,7 +353,9 @@ class ReadLock:
             task = task_in(rw._loop)
         except RuntimeError:  # a coroutine is closed after its loop has ended
             task = None
-        rw._leave_reading(task)
+        # The common case without another call: a reader among readers.
+        if task is None or not rw._open or rw._readers.pop(task, None) is None:
+            rw._leave_reading(task)
         return READY
 
     def lock(self) -> Coroutine[Any, Any, None]:
