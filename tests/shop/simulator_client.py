@@ -32,9 +32,17 @@ class Client:
         status, _, body = await self.call_full(method, path, document)
         return status, body
 
-    async def call_full(self, method: str, path: str, document: object = None) -> tuple[int, bytes, Any]:
+    async def call_full(
+        self, method: str, path: str, document: object = None
+    ) -> tuple[int, bytes, Any]:
         """One request; the status, the head and the JSON of its reply."""
-        body = b"" if document is None else document if isinstance(document, bytes) else json.dumps(document).encode()
+        body = (
+            b""
+            if document is None
+            else document
+            if isinstance(document, bytes)
+            else json.dumps(document).encode()
+        )
         head = f"{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
         try:
             answer = await self.raw(head.encode() + body)

@@ -44,7 +44,9 @@ def batch(*names: str) -> list[tuple[str, bytes]]:
     return [(name, name.encode()) for name in names]
 
 
-async def pull(broker: Broker, limit: int = 100, *, wait: float = 0.0, lease: float = 10.0, group: str = GROUP):
+async def pull(
+    broker: Broker, limit: int = 100, *, wait: float = 0.0, lease: float = 10.0, group: str = GROUP
+):
     """A pull with the usual arguments."""
     return await broker.pull(TOPIC, group, max_messages=limit, wait_s=wait, lease_s=lease)
 
@@ -54,7 +56,9 @@ def ids(deliveries: Sequence[Delivery]) -> list[str]:
     return [delivery.dedup_id for delivery in deliveries]
 
 
-async def give_back(broker: Broker, deliveries: Sequence[Delivery], delay: float = 0.0, *, refund: bool = False):
+async def give_back(
+    broker: Broker, deliveries: Sequence[Delivery], delay: float = 0.0, *, refund: bool = False
+):
     """Nak deliveries."""
     claims = [(delivery.id, delivery.attempt) for delivery in deliveries]
     return await broker.nak(claims, delay_s=delay, refund_attempt=refund)
@@ -102,7 +106,9 @@ async def test_each_group_gets_a_copy(tmp_path: Path):
         assert ids(await pull(broker, group="two")) == ["a", "b"]
 
 
-async def test_first_group_takes_over_what_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_first_group_takes_over_what_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Messages before any group wait for the first one, bounded, and not for later ones."""
     monkeypatch.setattr(rows, "UNCLAIMED_KEPT", 5)
     monkeypatch.setattr(broker_room, "TRIM_EVERY", 4)
@@ -349,7 +355,9 @@ async def test_no_message_is_lost_or_held_twice(tmp_path: Path, seed: int):
                     acked += [name] * await broker.ack([one.id])
                 case "nak" if held:
                     one, _ = held.pop(dice.choice(sorted(held)))
-                    await give_back(broker, [one], delay=dice.choice([0, 3]), refund=dice.random() < 0.3)
+                    await give_back(
+                        broker, [one], delay=dice.choice([0, 3]), refund=dice.random() < 0.3
+                    )
                 case "time":
                     clock.now += dice.uniform(0, 4)
                 case "restart":

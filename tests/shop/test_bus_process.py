@@ -78,9 +78,16 @@ async def test_whole_life_over_the_wire(tmp_path: Path):
                 last = await client.pull(TOPIC, GROUP, max_messages=5, wait_s=5, lease_s=30)
             await client.ack(last)
             seen = await client.statistics()
-            assert (seen.published, seen.duplicates, seen.acknowledged, seen.dead_letters) == (1200, 1, 1199, 1)
+            assert (seen.published, seen.duplicates, seen.acknowledged, seen.dead_letters) == (
+                1200,
+                1,
+                1199,
+                1,
+            )
 
-            waiting = asyncio.create_task(client.pull(TOPIC, GROUP, max_messages=5, wait_s=30, lease_s=30))
+            waiting = asyncio.create_task(
+                client.pull(TOPIC, GROUP, max_messages=5, wait_s=30, lease_s=30)
+            )
             await asyncio.sleep(0.1)
             began = time.monotonic()
             process.send_signal(signal.SIGTERM)
@@ -129,7 +136,9 @@ async def test_kill_minus_nine_loses_nothing(tmp_path: Path):
             await client.publish(TOPIC, [("done", b""), ("held", b"")])
             done, _held = await drain(client)
             await client.ack([done])
-            waiting = asyncio.create_task(client.pull("other", GROUP, max_messages=5, wait_s=15, lease_s=30))
+            waiting = asyncio.create_task(
+                client.pull("other", GROUP, max_messages=5, wait_s=15, lease_s=30)
+            )
 
             async def keep_publishing() -> None:
                 for number in range(400):
@@ -193,7 +202,11 @@ async def test_nobody_there():
 def failing(*flags: str) -> str:
     """Run an infra process that must refuse to start; its one line."""
     done = subprocess.run(
-        [sys.executable, "-m", "shop.infra", *flags], capture_output=True, text=True, timeout=10, check=False
+        [sys.executable, "-m", "shop.infra", *flags],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
@@ -204,7 +217,9 @@ def test_bad_starts(tmp_path: Path):
     """A wrong flag, a taken port and unusable data are one line each, exit code 2."""
     data = ("--data", str(tmp_path))
     assert "'http' is not a port" in failing("--port", "http", *data)
-    assert "--max-attempts is 0, expected 1 or more" in failing("--port", "1", *data, "--max-attempts", "0")
+    assert "--max-attempts is 0, expected 1 or more" in failing(
+        "--port", "1", *data, "--max-attempts", "0"
+    )
     (tmp_path / "file").write_text("")
     assert "cannot make the directory" in failing("--port", "1", "--data", str(tmp_path / "file"))
     with closing(socket.socket()) as taken:

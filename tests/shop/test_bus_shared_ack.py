@@ -43,7 +43,9 @@ async def test_everybody_hears_the_error_of_the_call():
     wire = Wire()
     wire.error = OSError("down")
     acks = SharedAck(wire.send)
-    outcomes = await asyncio.gather(*(acks.add([number]) for number in range(3)), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *(acks.add([number]) for number in range(3)), return_exceptions=True
+    )
     assert [str(outcome) for outcome in outcomes] == ["down"] * 3
     assert wire.begun == [[0], [1, 2]]
     wire.error = None

@@ -62,7 +62,9 @@ async def test_rate_limit():
         statuses = [(await notify(gateway, number))[0] for number in range(12)]
         assert 5 <= statuses.count(202) < 12
         assert statuses[:5] == [202] * 5
-        status, head, _ = await gateway.call_full("POST", "/notifications", {"id": "x", "order": "o"})
+        status, head, _ = await gateway.call_full(
+            "POST", "/notifications", {"id": "x", "order": "o"}
+        )
         assert (status, b"retry-after: 1" in head) == (429, True)
         assert (await gateway.traffic())["limited"] == statuses.count(429) + 1
 
@@ -120,7 +122,9 @@ async def test_lost_reply(how: str):
     """The effect happens and the reply is lost; a repetition and a question find the truth."""
     async with serving(Bank()) as bank:
         await bank.control(lose_reply_rate=1, lose_reply=how)
-        task = asyncio.create_task(bank.call("POST", "/debits", {"id": "p", "order": "o", "amount": 5}))
+        task = asyncio.create_task(
+            bank.call("POST", "/debits", {"id": "p", "order": "o", "amount": 5})
+        )
         await bank.until(lost_replies=1)
         if how == "drop":
             assert (await task)[0] == 0
@@ -129,7 +133,9 @@ async def test_lost_reply(how: str):
             task.cancel()
             await bank.until(gone=1)
         assert (await bank.call("GET", "/debits/p"))[1]["state"] == "settled"
-        assert (await bank.call("POST", "/debits", {"id": "p", "order": "o", "amount": 5}))[0] == 200
+        assert (await bank.call("POST", "/debits", {"id": "p", "order": "o", "amount": 5}))[
+            0
+        ] == 200
         assert (await bank.call("GET", "/ledger?summary=1"))[1]["summary"]["debits"] == 1
 
 
@@ -148,7 +154,12 @@ async def test_control_refuses_and_resets():
             assert (status, complaint in reply["error"]) == (400, True), reply
         assert (await gateway.call("GET", "/control"))[1]["hang"] is True
         status, script = await gateway.call("POST", "/control", {"reset": True, "error_rate": 1})
-        assert (status, script["latency_ms"], script["hang"], script["error_rate"]) == (200, 5.0, False, 1.0)
+        assert (status, script["latency_ms"], script["hang"], script["error_rate"]) == (
+            200,
+            5.0,
+            False,
+            1.0,
+        )
 
 
 async def test_pipelined_requests_are_answered_in_order():
@@ -172,7 +183,11 @@ async def test_pipelined_requests_are_answered_in_order():
         (b"garbage\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000, 431),
-        (b"POST /control HTTP/1.1\r\nhost: x\r\ncontent-length: 1048577\r\n\r\n" + b"y" * 1_048_577, 413),
+        (
+            b"POST /control HTTP/1.1\r\nhost: x\r\ncontent-length: 1048577\r\n\r\n"
+            + b"y" * 1_048_577,
+            413,
+        ),
         (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\n", 400),
     ],
     ids=["garbage", "upgrade", "long head", "long body", "bad length"],

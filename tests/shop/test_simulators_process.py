@@ -86,7 +86,10 @@ def test_bad_starts():
             (["shop"], "invalid choice: 'shop'"),
             (["bank"], "required: --port"),
             (["bank", "--port", "70000"], "'70000' is not a port"),
-            (["bank", "--port", "1", "--latency-ms", "-2"], "latency_ms is -2.0, expected a number from 0"),
+            (
+                ["bank", "--port", "1", "--latency-ms", "-2"],
+                "latency_ms is -2.0, expected a number from 0",
+            ),
             (["bank", "--port", port], f"cannot listen on 127.0.0.1:{port}"),
         ):
             done = subprocess.run(
@@ -145,7 +148,10 @@ async def _crowd(port: int, count: int, measure: Callable[[], float]) -> float:
     for number in range(count):
         transport, _ = await loop.create_connection(_Waiting, "127.0.0.1", port)
         body = b'{"id":"n%d","order":"o","kind":"paid"}' % number
-        transport.write(b"POST /notifications HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        transport.write(
+            b"POST /notifications HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s"
+            % (len(body), body)
+        )
         transports.append(transport)
     async with asyncio.timeout(20):
         await _until(port, "hung", count)

@@ -12,9 +12,19 @@ from shop.simulators import Script, ScriptError
 def test_only_given_fields_change():
     """A script document replaces the named fields and keeps the others."""
     script = Script(latency_ms=20).changed({"hang": True, "rate_limit": 5, "max_concurrency": 3})
-    assert (script.latency_ms, script.hang, script.rate_limit, script.max_concurrency) == (20, True, 5.0, 3)
+    assert (script.latency_ms, script.hang, script.rate_limit, script.max_concurrency) == (
+        20,
+        True,
+        5.0,
+        3,
+    )
     again = script.changed({"rate_limit": None, "max_concurrency": None, "lose_reply": "drop"})
-    assert (again.rate_limit, again.max_concurrency, again.lose_reply, again.hang) == (None, None, "drop", True)
+    assert (again.rate_limit, again.max_concurrency, again.lose_reply, again.hang) == (
+        None,
+        None,
+        "drop",
+        True,
+    )
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,9 @@ async def test_debit_is_idempotent():
         assert (await bank.call("GET", "/debits/p2"))[0] == 404
         _, ledger = await bank.call("GET", "/ledger")
         assert ledger["debits"] == {"p1": {"order": "p1", "amount": 250, "state": "settled"}}
-        assert ledger["summary"] | {"debits": 1, "held_cents": 250, "repeated": 3} == ledger["summary"]
+        assert (
+            ledger["summary"] | {"debits": 1, "held_cents": 250, "repeated": 3} == ledger["summary"]
+        )
 
 
 async def test_refund_and_void():
@@ -41,7 +43,11 @@ async def test_refund_and_void():
         assert (await bank.call("POST", "/debits", debit("p2")))[0] == 409
         _, ledger = await bank.call("GET", "/ledger?summary=1")
         assert "debits" not in ledger
-        assert (ledger["summary"]["held_cents"], ledger["summary"]["refunded"], ledger["summary"]["voided"]) == (0, 1, 1)
+        assert (
+            ledger["summary"]["held_cents"],
+            ledger["summary"]["refunded"],
+            ledger["summary"]["voided"],
+        ) == (0, 1, 1)
 
 
 async def test_declined_stays_declined():
@@ -83,7 +89,11 @@ async def test_shipments():
         request = {"id": "o1", "lines": [{"sku": "winch", "quantity": 1}]}
         first = await wms.call("POST", "/shipments", request)
         assert first == (200, {"id": "o1", "ref": "w1", "state": "shipped"})
-        assert await wms.call("POST", "/shipments", request) == first == await wms.call("GET", "/shipments/o1")
+        assert (
+            await wms.call("POST", "/shipments", request)
+            == first
+            == await wms.call("GET", "/shipments/o1")
+        )
         assert (await wms.call("GET", "/shipments/o2"))[0] == 404
         _, ledger = await wms.call("GET", "/ledger")
         assert ledger["shipments"] == {"o1": {"ref": "w1"}}
@@ -95,7 +105,10 @@ async def test_notifications():
     async with serving(Gateway()) as gateway:
         notice = {"id": "n1", "order": "o1", "kind": "paid"}
         for _ in range(2):
-            assert await gateway.call("POST", "/notifications", notice) == (202, {"id": "n1", "state": "sent"})
+            assert await gateway.call("POST", "/notifications", notice) == (
+                202,
+                {"id": "n1", "state": "sent"},
+            )
         _, ledger = await gateway.call("GET", "/ledger")
         assert ledger["notifications"] == {"n1": {"order": "o1", "kind": "paid", "times": 2}}
 
@@ -104,7 +117,12 @@ async def test_notifications():
 async def test_unknown_paths(trade):
     """A path or method nobody knows is a 404, and readiness is always told."""
     async with serving(trade()) as client:
-        for method, path in (("GET", "/"), ("DELETE", "/debits"), ("POST", "/nothing/at/all"), ("POST", "/ledger")):
+        for method, path in (
+            ("GET", "/"),
+            ("DELETE", "/debits"),
+            ("POST", "/nothing/at/all"),
+            ("POST", "/ledger"),
+        ):
             assert (await client.call(method, path, {}))[0] == 404
         assert await client.call("GET", "/readyz") == (200, {"ready": True})
 

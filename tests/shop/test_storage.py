@@ -111,7 +111,9 @@ async def test_failing_job_is_undone_alone(tmp_path: Path):
         with pytest.raises(sqlite3.IntegrityError):
             await bad
         assert await store.read(names) == ["good", "other", "twice"]
-        assert await store.read(lambda db: db.execute("SELECT count(*) FROM outbox").fetchone()) == (3,)
+        assert await store.read(
+            lambda db: db.execute("SELECT count(*) FROM outbox").fetchone()
+        ) == (3,)
         assert store.statistics().failed_jobs == 1
 
 
@@ -157,7 +159,9 @@ async def test_broken_database_answers_everybody(tmp_path: Path):
                     await task
 
 
-async def test_cancelled_before_it_began_is_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_cancelled_before_it_began_is_dropped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     """A job whose caller is gone before it begins is not run, and nothing is logged."""
     caplog.set_level(logging.DEBUG)
     async with Store(tmp_path / "s.db", SCHEMA) as store:
@@ -174,7 +178,9 @@ async def test_cancelled_before_it_began_is_dropped(tmp_path: Path, caplog: pyte
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_cancelled_while_it_runs_still_commits(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_cancelled_while_it_runs_still_commits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     """A job that has begun commits although its caller is gone; no late error is logged."""
     async with Store(tmp_path / "s.db", SCHEMA) as store:
         gate = Gate()
@@ -283,7 +289,9 @@ async def test_cancelled_close_still_closes(tmp_path: Path):
 
 async def test_unusable_file(tmp_path: Path):
     """A path that cannot be opened, a file that is no database and a wrong schema are one clear error each."""
-    (tmp_path / "text.db").write_text("this is not a database, but it is long enough to be looked at " * 20)
+    (tmp_path / "text.db").write_text(
+        "this is not a database, but it is long enough to be looked at " * 20
+    )
     for path, schema in (
         (tmp_path / "no" / "such" / "dir.db", SCHEMA),
         (tmp_path / "text.db", SCHEMA),
@@ -311,7 +319,9 @@ async def test_synchronous_setting_reaches_the_database(tmp_path: Path, synchron
     async with Store(tmp_path / "s.db", SCHEMA, synchronous=synchronous) as store:
         level = await store.write(lambda db: db.execute("PRAGMA synchronous").fetchone()[0])
         assert level == {"NORMAL": 1, "FULL": 2}[synchronous]
-        assert await store.write(lambda db: db.execute("PRAGMA journal_mode").fetchone()[0]) == "wal"
+        assert (
+            await store.write(lambda db: db.execute("PRAGMA journal_mode").fetchone()[0]) == "wal"
+        )
 
 
 def test_loop_closed_while_a_job_runs(tmp_path: Path):
@@ -344,7 +354,9 @@ def test_process_exits_with_an_unclosed_store(tmp_path: Path):
         "asyncio.run(main())\n"
     )
     path = str(tmp_path / "s.db")
-    done = subprocess.run([sys.executable, "-c", program, path], timeout=20, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, path], timeout=20, capture_output=True, check=True
+    )
     assert done.stderr == b""
     db = sqlite3.connect(path)
     assert db.execute("SELECT v FROM t").fetchall() == [(7,)]

@@ -29,9 +29,7 @@ RECEIVES: dict[str, Any] = {
 
 @pytest.mark.parametrize("shared", [False, True], ids=["one loop", "shared"])
 @pytest.mark.parametrize("way", RECEIVES)
-def test_every_way_to_receive_is_a_channel_recv(
-    classify: Classify, way: str, shared: bool
-) -> None:
+def test_every_way_to_receive_is_a_channel_recv(classify: Classify, way: str, shared: bool) -> None:
     """The channel's name and fill stand in the detail."""
 
     async def scenario(_: AsyncExitStack) -> None:

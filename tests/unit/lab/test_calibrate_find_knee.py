@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from load_results import group, result
+
 from backstay.lab.calibrate import KneeGoal, KneePlan, StepResult, find_knee, judge_step
 from backstay.lab.load import LoadOptions, LoadResult, WorkloadSpec
-from load_results import group, result
 
 OPTIONS = LoadOptions("http://127.0.0.1:8000", rate=1.0, duration_s=60.0, warmup_s=5.0, seed=10)
 

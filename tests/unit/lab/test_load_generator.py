@@ -7,12 +7,12 @@ import sys
 from collections.abc import Mapping
 
 import pytest
+from load_fakes import HEAD, FakeService, Fixed, Reply
 
 from backstay._base import now
 from backstay.errors import TargetGone, UsageError
 from backstay.lab.load import LoadOptions, LoadResult, Request, SecondRecord, generate
 from backstay.tasks import live_tasks
-from load_fakes import HEAD, FakeService, Fixed, Reply
 
 BASE = "http://service:80"
 

@@ -112,7 +112,7 @@ def test_a_result_survives_json() -> None:
 
 def test_the_histogram_can_be_read_by_others() -> None:
     """The encoded histogram decodes with the package itself."""
-    from hdrh.histogram import HdrHistogram  # noqa: PLC0415
+    from hdrh.histogram import HdrHistogram
 
     rows = recorder(0.5)
     rows.begin(0, "read", unaffected=True, lag_s=0.0)

@@ -7,11 +7,11 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from load_results import group
 
 from backstay.errors import UsageError
 from backstay.lab.load import Latencies, success_verdict
 from backstay.lab.load._soundness import notes_on, reasons_against
-from load_results import group
 
 
 def test_a_punctual_generator_leaves_nothing_to_say() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from backstay.lab.load import LoadOptions, to_text
 from load_results import group, result
+
+from backstay.lab.load import LoadOptions, to_text
 
 
 def test_the_table_has_the_figures_and_fits_80_columns() -> None:

@@ -10,10 +10,10 @@ import resource
 from typing import Any
 
 import pytest
+from load_results import result
 
 from backstay.errors import UsageError
 from backstay.lab.load import LoadOptions, worker
-from load_results import result
 
 
 def test_a_late_run_without_priority_names_the_remedy() -> None:

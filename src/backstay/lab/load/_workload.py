@@ -75,7 +75,7 @@ class WorkloadSpec:
     """
 
     target: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     pythonpath: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
