@@ -109,16 +109,9 @@ class Guard:
         life = self._life
         if life is None or life.loop is not get_running_loop():
             life = self._life = self._lives.here()
-        method, path = scope["method"], scope["path"]
-        request = HttpRequest(
-            self._names.known.get((method, path)) or self._names.name(method, path),
-            life.wheel,
-            timeout,
-            receive,
-            send,
-            cancels,
-            (arrival and arrival.request_id) or next_request_id(),
-        )
+        name = self._names.known.get((scope["method"], scope["path"])) or self._name(scope)
+        request_id = (arrival and arrival.request_id) or next_request_id()
+        request = HttpRequest(name, life.wheel, timeout, receive, send, cancels, request_id)
         if arrival is not None:
             _apply(arrival, request)
         error: BaseException | None = None
