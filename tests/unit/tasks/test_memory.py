@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
+import weakref
 
 import pytest
 
 from backstay import Scope, install, timeout
+from backstay.context import Key, bind
 from backstay.testing import run_virtual
+
+
+async def fail() -> None:
+    await asyncio.sleep(0)
+    raise KeyError("boom")
 
 
 async def nothing() -> None:
@@ -65,3 +72,63 @@ def test_a_task_that_lives_on_holds_no_more_than_its_owner() -> None:
             await task
 
     asyncio.run(main())
+
+
+async def test_a_task_that_respawns_itself_holds_no_chain_of_scopes() -> None:
+    """Scopes that have ended are not kept alive by the scopes born in them."""
+    alive: list[weakref.ref[Scope]] = []
+
+    async def generation(n: int) -> None:
+        async with Scope(f"g{n}") as scope:
+            alive.append(weakref.ref(scope))
+            if n < 50:
+                following.append(asyncio.create_task(generation(n + 1)))
+        await asyncio.sleep(0)
+
+    following: list[asyncio.Task[None]] = [asyncio.create_task(generation(0))]
+    while following:
+        await following.pop(0)
+    gc.collect()
+    assert sum(ref() is not None for ref in alive) <= 2
+
+
+async def test_raised_errors_hold_no_reference_cycle() -> None:
+    """A deadline or an error group is freed at once, without the cycle collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        refs: list[weakref.ref[Scope]] = []
+        for fails in (True, False):
+            try:
+                async with Scope("s", timeout=1.0) as scope:
+                    refs.append(weakref.ref(scope))
+                    if fails:
+                        scope.go(fail)
+                    await asyncio.sleep(5)
+            except (TimeoutError, ExceptionGroup):
+                pass
+            del scope
+        await asyncio.sleep(0)
+        assert [ref() for ref in refs] == [None, None]
+    finally:
+        gc.enable()
+
+
+async def test_timers_that_were_cancelled_hold_no_context() -> None:
+    """A quick scope or timeout leaves nothing of its caller behind in the loop's timers."""
+
+    class Body:
+        pass
+
+    key = Key[Body]("body")
+
+    async def request() -> weakref.ref[Body]:
+        body = Body()
+        with bind(key, body):
+            async with Scope("request", timeout=100), timeout(50):
+                return weakref.ref(body)
+
+    gone = await asyncio.create_task(request())
+    await asyncio.sleep(0)
+    gc.collect()
+    assert gone() is None

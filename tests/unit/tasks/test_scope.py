@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -356,24 +355,6 @@ async def test_closing_a_coroutine_inside_a_scope_cancels_the_children() -> None
     assert started[0].cancelled()
 
 
-async def test_a_task_that_respawns_itself_holds_no_chain_of_scopes() -> None:
-    """Scopes that have ended are not kept alive by the scopes born in them."""
-    alive: list[weakref.ref[Scope]] = []
-
-    async def generation(n: int) -> None:
-        async with Scope(f"g{n}") as scope:
-            alive.append(weakref.ref(scope))
-            if n < 50:
-                following.append(asyncio.create_task(generation(n + 1)))
-        await asyncio.sleep(0)
-
-    following: list[asyncio.Task[None]] = [asyncio.create_task(generation(0))]
-    while following:
-        await following.pop(0)
-    gc.collect()
-    assert sum(ref() is not None for ref in alive) <= 2
-
-
 async def test_statistics_and_repr_tell_the_state() -> None:
     """statistics() is a plain record, repr is for logs."""
     async with Scope("outer"), Scope("inner", max_tasks=3, timeout=9.0) as scope:
@@ -437,28 +418,6 @@ async def test_a_fatal_error_of_a_child_leaves_as_itself() -> None:
         unwrap=False,
     )
     assert outcome.raises is fatal
-
-
-async def test_raised_errors_hold_no_reference_cycle() -> None:
-    """A deadline or an error group is freed at once, without the cycle collector."""
-    gc.collect()
-    gc.disable()
-    try:
-        refs: list[weakref.ref[Scope]] = []
-        for fails in (True, False):
-            try:
-                async with Scope("s", timeout=1.0) as scope:
-                    refs.append(weakref.ref(scope))
-                    if fails:
-                        scope.go(fail)
-                    await asyncio.sleep(5)
-            except (TimeoutError, ExceptionGroup):
-                pass
-            del scope
-        await asyncio.sleep(0)
-        assert [ref() for ref in refs] == [None, None]
-    finally:
-        gc.enable()
 
 
 async def test_a_cancel_before_the_block_strikes_on_entering() -> None:
@@ -571,26 +530,6 @@ async def test_eager_children_count_while_they_start() -> None:
         scope.go(child, scope)
         assert len(scope.tasks) == 1
     assert refused == ["full"]
-
-
-async def test_timers_that_were_cancelled_hold_no_context() -> None:
-    """A quick scope or timeout leaves nothing of its caller behind in the loop's timers."""
-
-    class Body:
-        pass
-
-    key = Key[Body]("body")
-
-    async def request() -> weakref.ref[Body]:
-        body = Body()
-        with bind(key, body):
-            async with Scope("request", timeout=100), timeout(50):
-                return weakref.ref(body)
-
-    gone = await asyncio.create_task(request())
-    await asyncio.sleep(0)
-    gc.collect()
-    assert gone() is None
 
 
 def test_an_exit_of_a_child_tears_nobodys_clean_up(caplog: pytest.LogCaptureFixture) -> None:
