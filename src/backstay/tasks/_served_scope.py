@@ -192,6 +192,7 @@ class ServedScope(Scope):
 
     @trace_id.setter
     def trace_id(self, trace_id: str | None) -> None:
+        """Serve the trace of a caller that names one."""
         self._own_trace_id = trace_id
 
     @property
