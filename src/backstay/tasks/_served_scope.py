@@ -327,14 +327,29 @@ class ServedScope(Scope):
         if self.held or self._postponed is None:
             return False
         cause, self._postponed = self._postponed, None
-        super()._cut_short(cause)
+        if self._cut:
+            return False
+        self._cut_short(cause)
         return True
 
-    def _cut_short(self, cause: DeadlineExceeded | Cancelled) -> None:
-        if self.held and not self._cut:
-            self._postponed = self._postponed or cause
-            return
-        super()._cut_short(cause)
+    # A shield holds back the two ends that a request comes to by itself, its deadline and a
+    # client that left (the guard cancels). A child's error or a cancel from outside strikes.
+
+    def cancel(self, reason: str) -> None:
+        """End the scope early, as `Scope.cancel` does; put off while a shield is open."""
+        if not self._hold_back(Cancelled(reason)):
+            super().cancel(reason)
+
+    def _on_deadline(self, timeout: float | None) -> None:
+        setter = self.deadline_setter or self.name
+        if not self._hold_back(DeadlineExceeded(setter, timeout)):
+            super()._on_deadline(timeout)
+
+    def _hold_back(self, cause: DeadlineExceeded | Cancelled) -> bool:
+        if not self.held or self._cut:
+            return False
+        self._postponed = self._postponed or cause
+        return True
 
     def _end(self) -> None:
         # As Scope._end, but for what a served scope never has.

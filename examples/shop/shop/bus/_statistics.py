@@ -69,7 +69,7 @@ def read_dead_letters(db: sqlite3.Connection, topic: str, limit: int) -> list[De
     """The newest dead letters of `topic` ("" = of all), newest first."""
     found = db.execute(
         "SELECT message, topic, grp, dedup_id, payload, attempts, reason FROM dead"
-        " WHERE ?1 = '' OR topic = ?1 ORDER BY n DESC LIMIT ?2",
-        (topic, limit),
+        " WHERE ? = '' OR topic = ? ORDER BY n DESC LIMIT ?",
+        (topic, topic, limit),
     )
     return [DeadLetter(*row) for row in found]

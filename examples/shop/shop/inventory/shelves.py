@@ -104,8 +104,8 @@ def _confirm(db: sqlite3.Connection, order_id: str) -> bool:
     if state == "RELEASED" or (state == "EXPIRED" and not _hold(db, lines)):
         return False
     db.executemany(
-        "UPDATE stock SET on_hand = on_hand - ?1, reserved = reserved - ?1, sold = sold + ?1 WHERE sku = ?2",
-        [(line.quantity, line.sku) for line in lines],
+        "UPDATE stock SET on_hand = on_hand - ?, reserved = reserved - ?, sold = sold + ? WHERE sku = ?",
+        [(line.quantity, line.quantity, line.quantity, line.sku) for line in lines],
     )
     _mark(db, order_id, "CONFIRMED")
     return True
