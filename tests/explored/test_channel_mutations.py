@@ -36,8 +36,8 @@ BY_SCHEDULE = [
     Mutation(
         "give back to the tail of the buffer",
         STATE,
-        "        self._returned.append(item)",
-        "        self._items.append(item)",
+        "            self._returned = deque([item])",
+        "            self._items.append(item)",
     ),
     Mutation(
         "give back and wake nobody",

@@ -100,7 +100,7 @@ class ChannelState(Generic[T]):
         self.capacity = capacity
         self.closed = False
         self._items: deque[T] = deque()
-        self._returned: deque[T] = deque()
+        self._returned: deque[T] | tuple[()] = ()  # a deque once an item came back; few ever do
         self._receivers: WaitLine[Receiver] = WaitLine()
         self._senders: WaitLine[Sender] = WaitLine()
         self._wakes: WakeQueue  # of the loop it is used in; set when somebody uses it there
@@ -137,7 +137,7 @@ class ChannelState(Generic[T]):
             channel is closed and drained.
         """
         if self._returned:
-            return self._returned.popleft()
+            return cast("deque[T]", self._returned).popleft()
         senders = self._senders
         if self._items:
             item = self._items.popleft()
@@ -183,7 +183,10 @@ class ChannelState(Generic[T]):
             return
         if self._granted:
             self.stop_quick_receives()
-        self._returned.append(item)
+        if isinstance(self._returned, deque):
+            self._returned.append(item)
+        else:
+            self._returned = deque([item])
 
     def shut(self) -> None:
         """Close: wake everybody who waits; what is buffered can still be received.
