@@ -98,29 +98,25 @@ def assert_caught(
     )
 
 
-class _FirstInLine:
-    """Keeps the finder before pytest's own, which compiles asserts of plugin packages anew."""
-
-    def __init__(self, mutant: _Mutant) -> None:
-        self._mutant = mutant
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_load_initial_conftests(self) -> None:
-        sys.meta_path.remove(self._mutant)
-        sys.meta_path.insert(0, self._mutant)
-
-
 class _Mutant(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds and loads one module, from changed source."""
 
     def __init__(self, mutation: Mutation) -> None:
         self._mutation = mutation
 
-    def pytest_configure(self) -> None:
-        """Go before pytest's own finder, which rewrites asserts in packages that bring a plugin."""
+    def go_first(self) -> None:
+        """Stand before all other finders."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
         sys.meta_path.insert(0, self)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_load_initial_conftests(self) -> None:
+        """Go before pytest's finder, which rewrites asserts in packages that bring a plugin.
+
+        Our conftest, which is loaded next, imports the core.
+        """
+        self.go_first()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -155,11 +151,12 @@ def main(arguments: list[str]) -> int:
     """Run pytest with one module broken."""
     mutation = Mutation(**json.loads(arguments[0]))
     mutant = _Mutant(mutation)
-    mutant.pytest_configure()
+    mutant.go_first()
     sys.path.insert(0, str(ROOT))
     status = int(pytest.main(arguments[1:], plugins=[mutant]))
-    if mutation.module not in sys.modules:
-        sys.exit(f"mutation {mutation.name!r}: no test has imported {mutation.module}")
+    loaded = sys.modules.get(mutation.module)
+    if loaded is None or loaded.__loader__ is not mutant:
+        sys.exit(f"mutation {mutation.name!r}: no test has imported the broken {mutation.module}")
     return status
 
 
