@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.rounds import Figure
 
-ALL = ("spawn", "import_time", "asgi_guard", "dump", "multiloop", "exploration", "sync")
+ALL = ("spawn", "import_time", "asgi_guard", "dump", "multiloop", "exploration", "sync", "channels")
 HERE = Path(__file__).parent
 
 

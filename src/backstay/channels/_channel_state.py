@@ -137,7 +137,7 @@ class ChannelState(Generic[T]):
             channel is closed and drained.
         """
         if self._returned:
-            return cast("deque[T]", self._returned).popleft()
+            return self._returned.popleft()
         senders = self._senders
         if self._items:
             item = self._items.popleft()
