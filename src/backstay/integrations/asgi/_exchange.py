@@ -28,6 +28,7 @@ class HttpRequest(ServedScope):
 
     Attributes:
         request_id: accepted from the caller, or made by us.
+        echoes: whether the answer carries the request id also when it is a success.
         started: the head of the answer was handed to the server.
         ending: so was the last part of its body.
         complete: and the server has taken it.
@@ -46,6 +47,7 @@ class HttpRequest(ServedScope):
         "cancels",
         "complete",
         "disconnected",
+        "echoes",
         "ending",
         "expects_continue",
         "request_id",
@@ -82,6 +84,7 @@ class HttpRequest(ServedScope):
         self._trailers = False
         self.cancels = cancels
         self.request_id = request_id
+        self.echoes = False
         self.expects_continue = False
         self.started = False
         self.ending = False
@@ -119,18 +122,22 @@ class HttpRequest(ServedScope):
             self.started = True
             if "trailers" in message:
                 self._trailers = bool(message["trailers"])
-            headers = message.get("headers", ())
-            for name, _ in headers:
-                if name == _ID:
-                    break
-            else:
-                message = {**message, "headers": [*headers, (_ID, self.request_id.encode())]}
+            # A server spends microseconds on each header. The id goes out where somebody will use
+            # it: to a caller that takes part in tracing, and with an answer that will be asked about.
+            if self.echoes or message["status"] >= 400:
+                message = self._with_request_id(message)
         elif kind in {"http.response.pathsend", "http.response.zerocopysend"}:
             if not message.get("more_body", False) and not self._trailers:
                 return self._send_last(message)
         elif kind == "http.response.trailers" and not message.get("more_trailers", False):
             return self._send_last(message)
         return self._send(message)
+
+    def _with_request_id(self, message: Message) -> Message:
+        headers = message.get("headers", ())
+        if any(name == _ID for name, _ in headers):
+            return message
+        return {**message, "headers": [*headers, (_ID, self.request_id.encode())]}
 
     async def _send_last(self, message: Message) -> None:
         self.ending = True  # before: from now on the server reports a disconnect that is none

@@ -113,6 +113,7 @@ class Guard:
         request_id = (arrival and arrival.request_id) or next_request_id()
         request = HttpRequest(name, life.wheel, timeout, receive, send, cancels, request_id)
         if arrival is not None:
+            request.echoes = True
             _apply(arrival, request)
         error: BaseException | None = None
         slow = life.slow
