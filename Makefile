@@ -15,7 +15,7 @@ demo:  ## the main job: a shop dying of leaked tasks, the same shop living, and 
 	@$(PY) -m backstay lab compare leaky-checkout --out out
 
 test: setup  ## the whole test suite on this Python
-	@$(PY) -m pytest -q -n 3 --dist loadfile
+	@scripts/run-suite .venv
 
 check: setup  ## lint, formatting, layers, types, docstrings, API surface
 	@scripts/check
