@@ -15,25 +15,40 @@ ALL = ("spawn", "import_time", "asgi_guard", "dump", "multiloop", "exploration",
 HERE = Path(__file__).parent
 
 
-def measure(names: list[str]) -> list[Figure]:
-    """Measure the named benchmarks one after another."""
-    figures: list[Figure] = []
-    for name in names:
-        print(f"measuring {name} …", file=sys.stderr, flush=True)
-        figures += importlib.import_module(f"benchmarks.{name}").measure()
-    return figures
+# How far above its limit a figure may be measured on a shared machine before it counts as over it.
+NOISE = 0.03
+TRIES = 3
 
 
 def over_budget(figures: list[Figure], budgets: dict[str, dict[str, float]]) -> list[Figure]:
-    """Return the figures that exceed their limit."""
-    return [f for f in figures if f.name in budgets and f.value > budgets[f.name]["max"]]
+    """Return the figures that exceed their limit by more than noise can."""
+    return [
+        f for f in figures if f.name in budgets and f.value > budgets[f.name]["max"] * (1 + NOISE)
+    ]
+
+
+def measure(name: str, budgets: dict[str, dict[str, float]]) -> list[Figure]:
+    """Measure one file; again, up to TRIES times, while a figure of it is over its budget.
+
+    The least of the tries counts: a neighbour can make code look slower, never faster.
+    """
+    print(f"measuring {name} …", file=sys.stderr, flush=True)
+    module = importlib.import_module(f"benchmarks.{name}")
+    figures: list[Figure] = module.measure()
+    for _ in range(TRIES - 1):
+        if not over_budget(figures, budgets):
+            break
+        print(f"measuring {name} again …", file=sys.stderr, flush=True)
+        again = {f.name: f for f in module.measure()}
+        figures = [min(f, again.get(f.name, f), key=lambda x: x.value) for f in figures]
+    return figures
 
 
 def show(figures: list[Figure], budgets: dict[str, dict[str, float]]) -> None:
     """Print the table, with the peers of each figure below it."""
     for figure in figures:
         limit = budgets.get(figure.name, {}).get("max")
-        verdict = "" if limit is None else ("ok" if figure.value <= limit else "OVER")
+        verdict = "" if limit is None else ("OVER" if over_budget([figure], budgets) else "ok")
         bound = "" if limit is None else f"<= {limit:g} {figure.unit}"
         print(
             f"{figure.name:24} {figure.value:8.2f} {figure.unit:3} {bound:12} {verdict:5} {figure.note}"
@@ -51,12 +66,8 @@ def main() -> int:
     options = parser.parse_args()
     budgets = tomllib.loads((HERE / "budgets.toml").read_text(encoding="utf-8"))
     names = options.names or list(ALL)
-    figures = measure(names)
+    figures = [figure for name in names for figure in measure(name, budgets)]
     suspects = over_budget(figures, budgets)
-    if suspects:  # once more, since one bad minute of a shared machine is not a regression
-        again = {f.name: f for f in measure(names)}
-        figures = [min(f, again[f.name], key=lambda x: x.value) for f in figures]
-        suspects = over_budget(figures, budgets)
     if options.json:
         print(json.dumps([vars(f) for f in figures], indent=2))
     else:
