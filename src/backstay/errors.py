@@ -13,7 +13,7 @@
         ├── ChannelClosed             send on, receive from or close of a closed channel
         ├── ChannelMisuse             a channel was used in two event loops, …        (caller's bug; also a RuntimeError)
         ├── WouldBlock                a `…_nowait` call would have had to wait; nothing has happened
-        ├── ExplorationFailure        a schedule under which the code fails        (a test's verdict; also an AssertionError)
+        ├── ExplorationFailure        a schedule under which the code fails  (a test's verdict; also an AssertionError)
         ├── OutsideChance             explored code does not repeat itself            (the test's bug)
         ├── UsageError                a flag, file, scenario or target is wrong       (the user's mistake: one line, exit 2)
         │   └── TargetGone            nothing answers at a pid, socket or URL
