@@ -7,7 +7,7 @@
 Run it on Python 3.13, where `asyncio.Queue` can be shut down.
 """
 
-# ruff: noqa: TID251  # the peers are run as their users run them: by plain tasks
+# the peers are run as their users run them: by plain tasks
 
 from __future__ import annotations
 
