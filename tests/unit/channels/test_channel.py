@@ -234,7 +234,7 @@ async def test_the_ends_do_what_the_channel_does() -> None:
     into.send_nowait(2)
     await into.send(3)
     await into.send(4)
-    await into.send(5)
+    assert await select((into, 5)) == (0, None, True)
     assert await out.recv() == 1
     assert out.recv_nowait() == 2
     assert await out.recv2() == (3, True)
@@ -376,3 +376,61 @@ async def test_an_item_that_comes_back_is_received_before_the_buffer() -> None:
     receiver.cancel()
     await turns()
     assert [await channel.recv() for _ in range(3)] == [0, 2, 3]
+
+
+def test_a_select_that_must_wait_moves_its_channels_to_the_new_loop() -> None:
+    """Used in one loop and then, empty and idle, in the next, by a select."""
+    channel: Channel[int] = Channel(1)
+
+    async def use() -> None:
+        await channel.send(1)
+        assert await channel.recv() == 1
+
+    async def wait() -> None:
+        picking = asyncio.create_task(select(None, channel, Channel()))
+        await turns()
+        await channel.send(2)
+        assert await picking == (1, 2, True)
+
+    asyncio.run(use())
+    asyncio.run(wait())
+
+
+async def test_a_shared_select_with_a_default_never_waits() -> None:
+    """Nothing is ready, or something is; under the locks as without."""
+    channel: Channel[int] = Channel(1, shared=True)
+    assert (await select(channel, Channel(), None, default=True)).index == -1
+    channel.send_nowait(1)
+    assert await select(channel, default=True) == (0, 1, True)
+
+
+async def test_shared_calls_that_never_wait_say_so() -> None:
+    """The same refusals under the lock."""
+    channel: Channel[int] = Channel(shared=True)
+    with pytest.raises(WouldBlock):
+        channel.send_nowait(1)
+    with pytest.raises(WouldBlock):
+        channel.recv_nowait()
+
+
+async def test_an_iteration_over_an_end_is_over_that_end() -> None:
+    """`aiter` of a view is the view."""
+    out = Channel[int]().recv_only
+    assert aiter(out) is out
+
+
+def test_an_idle_loop_lends_its_channel_to_another() -> None:
+    """Neither closed nor running, and nobody waits there: the channel may move, and move back."""
+    channel: Channel[int] = Channel(2)
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    for loop in (first, second, first):
+        loop.run_until_complete(channel.send(1))
+        receiver = loop.create_task(channel.recv_many(5))
+        loop.run_until_complete(turns())
+        assert receiver.result() == [1]
+        waiting = loop.create_task(channel.recv())
+        loop.run_until_complete(turns())
+        loop.run_until_complete(channel.send(2))
+        assert loop.run_until_complete(waiting) == 2
+    first.close()
+    second.close()

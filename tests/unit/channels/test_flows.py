@@ -11,6 +11,7 @@ import pytest
 
 from backstay import Channel, Scope, now
 from backstay.channels import RecvOnly, SendOnly, fan_in, fan_out, merge, pipeline
+from backstay.errors import ChannelMisuse
 from backstay.tasks import live_tasks
 
 
@@ -146,3 +147,27 @@ async def test_fan_out_needs_a_worker() -> None:
     with pytest.raises(ValueError, match="1 or more workers, not 0"):
         async with fan_out(Channel[int](), double, workers=0):
             pass
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        lambda source: merge(source),
+        lambda source: fan_out(source, double, workers=2),
+        lambda source: pipeline(source, double),
+    ],
+    ids=["merge", "fan_out", "pipeline"],
+)
+async def test_a_stranger_that_cancels_inside_is_an_error(flow: Any) -> None:
+    """Items would be missing, so the stream must not end as if it were complete."""
+    before = set(live_tasks(asyncio.get_running_loop()))
+    with pytest.raises(ChannelMisuse, match="cancelled by a stranger"):
+        async with flow(Channel()) as results:
+            await asyncio.sleep(1)
+            inside = set(live_tasks(asyncio.get_running_loop())) - before
+            victim = max(inside, key=lambda task: int(task.get_name().rpartition("-")[2]))
+            victim.cancel()
+            async for _ in results:
+                pass
+            pytest.fail("it looks complete")
+    assert set(live_tasks(asyncio.get_running_loop())) == before

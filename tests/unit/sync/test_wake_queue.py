@@ -114,6 +114,8 @@ def test_what_is_given_arrives_in_order(run: Callable[[Body], None]) -> None:
         tasks = [asyncio.ensure_future(wait()) for _ in range(40)]
         await turns()
         assert line.waiting == 40
+        line.appendleft(stale := queue.waiter())
+        stale.cancel()
         for number in range(40):
             assert queue.wake_one(line, number)
         assert not queue.wake_one(line)
