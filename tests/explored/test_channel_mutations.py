@@ -300,4 +300,6 @@ def test_the_explored_tests_notice(mutation: Mutation) -> None:
 @pytest.mark.parametrize(("mutation", "tests"), BY_CASE, ids=lambda part: str(part))
 def test_the_cases_notice(mutation: Mutation, tests: str) -> None:
     """A fault that shows in every order fails a case."""
-    assert_caught(mutation, tests, explored=False, options=["--timeout=20", "--timeout-method=thread"])
+    assert_caught(
+        mutation, tests, explored=False, options=["--timeout=20", "--timeout-method=thread"]
+    )
