@@ -236,8 +236,8 @@ BY_CASE = [
         Mutation(
             "a foreign loop may send",
             CHANNEL,
-            "        if len(self._items) < self._room and here() == self._home:",
-            "        if len(self._items) < self.capacity:",
+            "        if here() == self._home:\n            if len(self._items) < self._room:",
+            "        if here() == self._home or self.capacity:\n            if len(self._items) < self._room:",
         ),
         CANCELS,
     ),

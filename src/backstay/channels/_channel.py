@@ -99,12 +99,13 @@ class Channel(HomedState[T], SendOnly[T], RecvOnly[T]):
         Cancelled: the item was not sent; except that a receiver took it in the
         very turn in which the cancel came. It is never lost and never sent twice.
         """
-        if len(self._items) < self._room and here() == self._home:
-            self._items.append(item)
-            return None
-        if here() != self._home:
-            if self._lock is not None:
-                return await bridge.send(self, item)
+        if here() == self._home:
+            if len(self._items) < self._room:
+                self._items.append(item)
+                return None
+        elif self._lock is not None:
+            return await bridge.send(self, item)
+        else:
             self._settle()
         wakes = self._wakes
         if 0 < self._room <= len(self._items) < self.capacity:
