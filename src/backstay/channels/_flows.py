@@ -103,6 +103,7 @@ async def merge(
     out: Channel[T] = Channel(capacity, name=name)
 
     async def pump(source: RecvOnly[T]) -> None:
+        """Move one source's items over."""
         async for item in source:
             await out.send(item)
 
@@ -185,6 +186,7 @@ async def fan_out(
     out: Channel[R] = Channel(capacity, name=name)
 
     async def work(items: RecvOnly[T]) -> None:
+        """Be one worker."""
         async for item in items:
             await out.send(await fn(item))
 
@@ -223,6 +225,7 @@ async def pipeline(
     async def run_stage(
         number: int, fn: Callable[[Any], Awaitable[Any]], items: RecvOnly[Any]
     ) -> None:
+        """Do one stage for each item, in order."""
         out = channels[number]
         async for item in items:
             await out.send(await fn(item))
