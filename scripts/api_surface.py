@@ -49,7 +49,12 @@ def describe(module: ModuleType) -> Iterator[str]:
 
 
 def members(where: str, thing: type) -> Iterator[str]:
-    """Yield what a class shows: fields, methods, properties; its own, not what it inherits."""
+    """Yield what a class shows: fields, methods, properties; its own, not what it inherits.
+
+    A method that overrides one of a foreign base (a `set_name` that some versions of Python need)
+    adds nothing to the surface, and would make it differ from one interpreter to the next.
+    """
+    foreign = [base for base in thing.__mro__[1:] if not base.__module__.startswith("backstay")]
     if dataclasses.is_dataclass(thing):
         for field in dataclasses.fields(thing):
             yield f"    field {where}.{field.name}: {field.type}"
@@ -60,6 +65,8 @@ def members(where: str, thing: type) -> Iterator[str]:
             continue
         if isinstance(member, property):
             yield f"    property {where}.{name}"
+        elif any(hasattr(base, name) for base in foreign):
+            continue
         elif callable(member) or isinstance(member, classmethod | staticmethod):
             yield f"    def {where}.{name}{signature(getattr(thing, name))}"
 
@@ -67,7 +74,9 @@ def members(where: str, thing: type) -> Iterator[str]:
 def signature(thing: object) -> str:
     """Return the call signature, or (...) for what has none."""
     try:
-        return _NOISE.sub("", str(inspect.signature(thing)))  # type: ignore[arg-type]
+        # The slot `__wrapped__` of a class is no function that the class wraps.
+        found = inspect.signature(thing, follow_wrapped=not inspect.isclass(thing))  # type: ignore[arg-type]
+        return _NOISE.sub("", str(found))
     except (TypeError, ValueError):
         return "(...)"
 

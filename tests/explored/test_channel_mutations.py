@@ -281,8 +281,8 @@ BY_CASE = [
         Mutation(
             "a rendezvous that buffers",
             STATE,
-            "        if len(self._items) < self.capacity:\n            self._items.append(item)",
-            "        if len(self._items) <= self.capacity:\n            self._items.append(item)",
+            "        if len(self._items) + len(self._returned) < self.capacity:\n            self._items.append(item)",
+            "        if len(self._items) + len(self._returned) <= self.capacity:\n            self._items.append(item)",
         ),
         CASES,
     ),

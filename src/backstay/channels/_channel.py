@@ -116,7 +116,7 @@ class Channel(HomedState[T], SendOnly[T], RecvOnly[T]):
         if self.offer(item):
             if self.capacity > FAST_OPS:
                 self.start_quick_sends()
-            elif not self._receivers:  # the same for the usual size, without the call
+            elif not self._receivers and not self._returned:  # the same, without the call
                 self._room = self.capacity
             return None
         if ASK_WHEN_PARKING and self._loop is not get_running_loop():

@@ -13,9 +13,10 @@ waiting, `select` the choice among several, `_bridge` the several threads.
   runs: the item belongs to nobody and must be given back (`give_back`), to the
   next receiver in line or to the head of what is to be received. Leaving this
   out is how other channels of asyncio lose items.
-* Items given back stand in a place of their own, before the buffer: they may
-  exceed the capacity (of an unbuffered channel, even), and several of them keep
-  their order.
+* Items given back stand before the buffer, in their order, and take up room like
+  any other: a send waits until buffered and returned items together are fewer
+  than the capacity. Only the giving back itself cannot wait, so right after it
+  there may be more than the capacity (one in an unbuffered channel, even).
 * A line may hold *stale* entries, of tasks that have given up or, in a select,
   have been served elsewhere. Whoever meets one skips it.
 * Most operations find the buffer half full and nobody in line. For these there
@@ -29,9 +30,10 @@ Invariants, while nobody is in the middle of a call:
 
 1. A pending receiver in line means: nothing returned, nothing buffered, and no
    pending sender but those of the receiver's own select.
-2. A pending sender in line means: the buffer is full.
+2. A pending sender in line means: no room, by what is buffered and returned.
 3. A closed channel has nobody in line.
-4. `_room` > 0 means: open, no receiver in line, and used in its own loop.
+4. `_room` > 0 means: open, no receiver in line, nothing returned, and used in its
+   own loop.
 5. `_credit` > 0 means: no sender in line, nothing returned.
 """
 
@@ -124,7 +126,7 @@ class ChannelState(Generic[T]):
             raise self._closed_error("send on")
         if self._receivers and self._hand_over(item):
             return True
-        if len(self._items) < self.capacity:
+        if len(self._items) + len(self._returned) < self.capacity:
             self._items.append(item)
             return True
         return False
@@ -137,21 +139,30 @@ class ChannelState(Generic[T]):
             channel is closed and drained.
         """
         if self._returned:
-            return self._returned.popleft()
+            item = self._returned.popleft()
+            if len(self._items) + len(self._returned) < self.capacity:
+                self._move_up()
+            return item
         senders = self._senders
         if self._items:
             item = self._items.popleft()
-            while senders:
-                waiter, sent, case = senders.popleft()
-                if self._wakes.wake(waiter, None if case is None else (case, None, True)):
-                    self._items.append(sent)
-                    break
+            if senders:
+                self._move_up()
             return item
         while senders:
             waiter, sent, case = senders.popleft()
             if self._wakes.wake(waiter, None if case is None else (case, None, True)):
                 return sent
         return CLOSED if self.closed else NOTHING
+
+    def _move_up(self) -> None:
+        """Let the first sender who still waits put its item where there is room now."""
+        senders = self._senders
+        while senders:
+            waiter, sent, case = senders.popleft()
+            if self._wakes.wake(waiter, None if case is None else (case, None, True)):
+                self._items.append(sent)
+                return
 
     def _hand_over(self, item: T) -> bool:
         """Wake the first receiver who still waits with `item`; False when nobody does."""
@@ -183,6 +194,7 @@ class ChannelState(Generic[T]):
             return
         if self._granted:
             self.stop_quick_receives()
+        self._room = 0
         if isinstance(self._returned, deque):
             self._returned.append(item)
         else:
@@ -216,7 +228,7 @@ class ChannelState(Generic[T]):
 
     def start_quick_sends(self) -> None:
         """Let sends go straight into the buffer, up to a share of the loop's budget."""
-        if not self._receivers and not self.closed:
+        if not self._receivers and not self._returned and not self.closed:
             room = len(self._items) + FAST_OPS
             self._room = min(self.capacity, room)
 
@@ -246,7 +258,7 @@ class ChannelState(Generic[T]):
     def can_send(self) -> bool:
         """Whether a send would not wait (on a closed channel it raises at once)."""
         return (
-            len(self._items) < self.capacity
+            len(self._items) + len(self._returned) < self.capacity
             or self.closed
             or (bool(self._receivers) and self._receivers.first() is not None)
         )

@@ -161,3 +161,36 @@ def test_the_quick_ways_are_open_only_when_nothing_is_unusual() -> None:
     channel.shut()
     channel.start_quick_sends()
     assert channel._room == 0
+
+
+def test_a_returned_item_takes_up_room_until_it_is_received() -> None:
+    """A send waits where buffered and returned items fill the capacity, and moves up afterwards."""
+    channel = state(2)
+    channel.give_back("returned")
+    assert channel.offer("a")
+    assert not channel.can_send()
+    assert not channel.offer("b")
+    sender, later = Parked(), Parked()
+    channel.join_senders((sender, "b", None))
+    channel.join_senders((later, "c", None))
+    channel.start_quick_sends()
+    assert channel._room == 0, "no send goes past what was returned"
+    assert channel.poll() == "returned"
+    assert sender.got == [None]
+    assert not later.got, "one place was freed, one sender moves up"
+    assert [channel.poll() for _ in range(3)] == ["a", "b", "c"]
+
+
+def test_giving_back_never_waits_for_room() -> None:
+    """What a full channel takes back stands before the rest; senders wait until it fits again."""
+    channel = state(1)
+    assert channel.offer("a")
+    channel.give_back("returned")
+    assert len(channel) == 2
+    sender = Parked()
+    channel.join_senders((sender, "b", None))
+    assert channel.poll() == "returned"
+    assert not sender.got
+    assert channel.poll() == "a"
+    assert sender.got == [None]
+    assert channel.poll() == "b"
