@@ -84,14 +84,14 @@ BY_SCHEDULE = [
     Mutation(
         "a receive from the buffer leaves the blocked sender where it is",
         STATE,
-        "                    self._items.append(sent)\n                    break",
-        "                    break",
+        "                self._items.append(sent)\n                return",
+        "                return",
     ),
     Mutation(
         "the first blocked sender is taken and not woken",
         STATE,
-        "                waiter, sent, case = senders.popleft()\n                if self._wakes.wake(waiter, None if case is None else (case, None, True)):\n                    self._items.append(sent)",
-        "                waiter, sent, case = senders.popleft()\n                if not waiter.done():\n                    self._items.append(sent)",
+        "            waiter, sent, case = senders.popleft()\n            if self._wakes.wake(waiter, None if case is None else (case, None, True)):\n                self._items.append(sent)",
+        "            waiter, sent, case = senders.popleft()\n            if not waiter.done():\n                self._items.append(sent)",
     ),
     Mutation(
         "quick sends go on while a receiver waits",

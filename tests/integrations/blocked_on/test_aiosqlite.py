@@ -17,7 +17,10 @@ def test_query(classify: Any, tmp_path: Path) -> None:
 
     async def call(stack: Stack) -> None:
         release = threading.Event()
-        connection = await stack.enter_async_context(aiosqlite.connect(tmp_path / "db"))
+        connecting = aiosqlite.connect(tmp_path / "db")
+        # A connect that is cancelled leaves its thread to end by itself: it must find the loop open.
+        stack.callback(lambda: connecting._thread.join())
+        connection = await stack.enter_async_context(connecting)
         stack.callback(release.set)
         await connection.create_function("block", 0, lambda: release.wait(10))
         async with connection.execute("select block()") as cursor:
