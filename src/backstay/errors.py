@@ -11,6 +11,7 @@
         │   └── LockMisuse            unlocked by a stranger, taken twice by one task, …
         ├── BarrierBroken             a barrier was aborted or reset                  (also a RuntimeError)
         ├── ChannelClosed             send on, receive from or close of a closed channel
+        ├── GuardMisuse               a guard was set up or used against its rules    (caller's bug; also a RuntimeError)
         ├── ChannelMisuse             a channel was used in two event loops, …        (caller's bug; also a RuntimeError)
         ├── WouldBlock                a `…_nowait` call would have had to wait; nothing has happened
         ├── ExplorationFailure        a schedule under which the code fails  (a test's verdict; also an AssertionError)
@@ -21,6 +22,9 @@
         ├── Cancelled                 why a scope was cancelled; kept as Scope.cause, never raised out of the block
         └── Rejected                  a guard said no before the work began
             ├── FullError             reason "full":    the limit on live work is reached
+            ├── LimitError            reason "rate":    more calls than the rate allows
+            ├── OpenError             reason "open":    the dependency is known to be in trouble
+            ├── ShedError             reason "shed":    this process has more work than it can finish
             └── ExpiredError          reason "expired": the deadline had passed before the work began
 
 Whose fault it is decides the branch: `NoOwner` and the misuses are bugs in the calling
@@ -41,12 +45,16 @@ __all__ = [
     "ExpiredError",
     "ExplorationFailure",
     "FullError",
+    "GuardMisuse",
+    "LimitError",
     "LockMisuse",
     "NoOwner",
+    "OpenError",
     "OutsideChance",
     "Rejected",
     "ScopeClosed",
     "ScopeMisuse",
+    "ShedError",
     "SyncMisuse",
     "TargetGone",
     "UsageError",
@@ -117,6 +125,10 @@ class ChannelClosed(BackstayError):
 
 class ChannelMisuse(BackstayError, RuntimeError):
     """A channel was used where it cannot work, such as in a second event loop."""
+
+
+class GuardMisuse(BackstayError, RuntimeError):
+    """A guard was used against its rules, for example given back more often than taken."""
 
 
 class WouldBlock(BackstayError):
@@ -249,6 +261,24 @@ class FullError(Rejected):
     """The limit on live work is reached; nothing was started."""
 
     reason = "full"
+
+
+class LimitError(Rejected):
+    """More calls than the rate allows; `retry_after` is when the next one fits."""
+
+    reason = "rate"
+
+
+class OpenError(Rejected):
+    """The dependency is known to be in trouble, so the call was not made."""
+
+    reason = "open"
+
+
+class ShedError(Rejected):
+    """This process has more work than it can finish in time, so none more is begun."""
+
+    reason = "shed"
 
 
 class ExpiredError(Rejected):

@@ -8,10 +8,14 @@ from backstay._base._chance import Chance, random, reseed
 from backstay._base._clock import Clock, SystemClock, follow_clock, now, use_clock, wall
 from backstay._base._events import (
     BlockRecord,
+    CallRejected,
     DeadlineHit,
+    GuardMoved,
     OrphansFound,
     ScopeEnded,
+    call_rejected,
     deadline_hit,
+    guard_moved,
     loop_blocked,
     orphans_found,
     scope_ended,
@@ -23,9 +27,11 @@ from backstay._base._statistics import HasStatistics
 
 __all__ = [
     "BlockRecord",
+    "CallRejected",
     "Chance",
     "Clock",
     "DeadlineHit",
+    "GuardMoved",
     "HasStatistics",
     "Histogram",
     "Hook",
@@ -33,8 +39,10 @@ __all__ = [
     "RollingWindow",
     "ScopeEnded",
     "SystemClock",
+    "call_rejected",
     "deadline_hit",
     "follow_clock",
+    "guard_moved",
     "loop_blocked",
     "now",
     "orphans_found",

@@ -8,10 +8,14 @@ from backstay._base._hooks import Hook
 
 __all__ = [
     "BlockRecord",
+    "CallRejected",
     "DeadlineHit",
+    "GuardMoved",
     "OrphansFound",
     "ScopeEnded",
+    "call_rejected",
     "deadline_hit",
+    "guard_moved",
     "loop_blocked",
     "orphans_found",
     "scope_ended",
@@ -68,8 +72,32 @@ class BlockRecord:
     stack: tuple[str, ...] = ()  # "function at file:line", innermost first, at most 16
 
 
+@dataclass(frozen=True, slots=True)
+class CallRejected:
+    """A guard said no, or would have in shadow mode."""
+
+    guard: str  # its name
+    kind: str  # "rate", "bulkhead", "breaker", "throttle", "admission", "pool", …
+    reason: str  # "open", "rate", "full", "shed", "expired"
+    retry_after_s: float | None
+    shadow: bool = False  # True: it was counted, and the call went on
+
+
+@dataclass(frozen=True, slots=True)
+class GuardMoved:
+    """A guard changed its state: a breaker opened, a limit was lowered by a person."""
+
+    guard: str
+    kind: str
+    before: str
+    after: str
+    why: str
+
+
 scope_ended: Hook[ScopeEnded] = Hook("scope_ended")
 deadline_hit: Hook[DeadlineHit] = Hook("deadline_hit")
 orphans_found: Hook[OrphansFound] = Hook("orphans_found")
+call_rejected: Hook[CallRejected] = Hook("call_rejected")
+guard_moved: Hook[GuardMoved] = Hook("guard_moved")
 loop_blocked: Hook[BlockRecord] = Hook("loop_blocked")
 """Emitted when a block is noticed, each second while it lasts, and when it is over."""

@@ -90,10 +90,13 @@ def line_at(place: Place | None) -> str:
     return f"{code.co_filename}:{line}"
 
 
+_CONSTRUCTORS: Final = ("backstay.sync.", "backstay.guard.")
+
+
 def _maker() -> FrameType:
-    """Return the frame that makes a primitive, past the constructors of this room."""
+    """Return the frame that makes a primitive, past the constructors of this room and of guards."""
     frame = sys._getframe(2)
-    while frame.f_globals.get("__name__", "").startswith("backstay.sync.") and frame.f_back:
+    while frame.f_globals.get("__name__", "").startswith(_CONSTRUCTORS) and frame.f_back:
         frame = frame.f_back
     return frame
 
