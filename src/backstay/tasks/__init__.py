@@ -16,6 +16,7 @@ from backstay.tasks._scope_record import ScopeStatistics
 from backstay.tasks._served_scope import ServedScope, inside, served_scope
 from backstay.tasks._shield import Shield, shield
 from backstay.tasks._spawn_site import SpawnSite
+from backstay.tasks._time_limit import Limits, TimeLimit, limits_of
 from backstay.tasks._timeout import Timeout, deadline_at, timeout
 from backstay.tasks._tracked_task import TrackedTask, set_owner
 from backstay.tasks._tracking import install, installed_loops, live_tasks, uninstall
@@ -24,12 +25,14 @@ __all__ = [
     "BlockedOn",
     "ChainFrame",
     "DeadlineWheel",
+    "Limits",
     "Scope",
     "ScopeStatistics",
     "ServedScope",
     "Shield",
     "SpawnSite",
     "TaskInfo",
+    "TimeLimit",
     "Timeout",
     "TrackedTask",
     "adopt",
@@ -42,6 +45,7 @@ __all__ = [
     "inside",
     "install",
     "installed_loops",
+    "limits_of",
     "live_tasks",
     "owned_by",
     "owner_of",

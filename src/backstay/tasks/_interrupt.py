@@ -95,6 +95,35 @@ class Interrupt:
             return body
         return CancelledError(*self._words)
 
+    async def conclude(self, fired: Exception, error: BaseException | None) -> None:
+        """Leave a block that struck its host: settle the account, and raise what goes on.
+
+        Args:
+            fired: why the block struck; raised when that is what ended it.
+            error: what the body ended with.
+
+        Raises:
+            Exception: `fired`, when our own cancel is what ended the body.
+            CancelledError: somebody else's cancel goes on.
+        """
+        if isinstance(error, GeneratorExit):  # a coroutine that is being closed may not wait
+            self.settle()
+            return
+        cancelled = isinstance(error, CancelledError)
+        swallowed = await self.swallow_pending()
+        outer = self.outer
+        self.settle()
+        if outer:
+            if cancelled:
+                goes_on = self.outer_error(error)
+                if goes_on is not error:
+                    raise goes_on
+            elif swallowed:
+                self.rearm()  # what we received in the place of the caller strikes again
+            return
+        if cancelled:
+            raise fired from error
+
     def settle(self) -> None:
         """Take our own cancel off the host's account."""
         if self._asked:

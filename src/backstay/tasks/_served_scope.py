@@ -38,10 +38,10 @@ from backstay.tasks._scope import Scope, current_scope
 from backstay.tasks._scope_record import ScopeOptions
 from backstay.tasks._tracked_task import TrackedTask
 
-__all__ = ["ServedScope", "inside", "served_scope"]
+__all__ = ["ServedScope", "inside", "running_task", "served_scope"]
 
 # Until 3.12 `asyncio.current_task` is a Python function around this one lookup.
-_running_task: Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None] = (
+running_task: Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None] = (
     asyncio.current_task
     if sys.version_info >= (3, 12)
     else cast("Any", asyncio.tasks)._current_tasks.get
@@ -227,7 +227,7 @@ class ServedScope(Scope):
             ScopeMisuse: it has been entered before, or no task is running.
         """
         loop = get_running_loop()
-        host = _running_task(loop)
+        host = running_task(loop)
         if host is None or self.state != "new":
             raise ScopeMisuse(
                 f"served scope {self.name!r} needs a running task, and each a new one"

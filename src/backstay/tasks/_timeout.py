@@ -17,7 +17,7 @@ from backstay.errors import DeadlineExceeded, ScopeMisuse
 from backstay.tasks._interrupt import Interrupt
 from backstay.tasks._scope import current_scope
 
-__all__ = ["Timeout", "deadline_at", "timeout"]
+__all__ = ["Timeout", "deadline_at", "is_watched", "timeout"]
 
 
 class Timeout:
@@ -60,7 +60,7 @@ class Timeout:
             self._token = ambient.enter(inner)
         deadline = inner.deadline
         assert deadline is not None
-        if not _is_watched(host, deadline):  # an earlier ambient one may be nobody's in this task
+        if not is_watched(host, deadline):  # an earlier ambient one may be nobody's in this task
             setter = inner.deadline_setter or self._name
             # An empty context: a cancelled timer would keep the caller's values for a while.
             self._timer = asyncio.get_running_loop().call_later(
@@ -92,29 +92,13 @@ class Timeout:
             ambient.leave(self._token)
         interrupt, fired = self._interrupt, self._fired
         self._fired = None
-        if interrupt is None or fired is None:
-            return False
-        if isinstance(error, GeneratorExit):  # a coroutine that is being closed may not wait
-            interrupt.settle()
-            return False
-        cancelled = isinstance(error, asyncio.CancelledError)
-        swallowed = await interrupt.swallow_pending()
-        outer = interrupt.outer
-        interrupt.settle()
-        if outer:
-            if cancelled:
-                goes_on = interrupt.outer_error(error)
-                if goes_on is not error:
-                    raise goes_on
-            elif swallowed:
-                interrupt.rearm()  # what we received in the place of the caller strikes again
-            return False
-        if cancelled:
-            raise fired from error
+        if interrupt is not None and fired is not None:
+            await interrupt.conclude(fired, error)
         return False
 
 
-def _is_watched(host: asyncio.Task[Any], deadline: float) -> bool:
+def is_watched(host: asyncio.Task[Any], deadline: float) -> bool:
+    """Whether a scope around the caller will cut `host` at the ambient deadline."""
     scope = current_scope()
     while scope is not None and scope.state == "ended":
         scope = scope.parent
