@@ -13,7 +13,7 @@ from backstay._base import CallRejected, call_rejected
 from backstay.errors import GuardMisuse, Rejected
 from backstay.sync._home import Home
 
-__all__ = ["Guard", "Mode", "find", "guards"]
+__all__ = ["Guard", "Mode", "find", "guards", "unlist"]
 
 Mode: TypeAlias = Literal["enforce", "shadow"]
 
@@ -90,6 +90,11 @@ def _is_shadow(mode: Any) -> bool:
     if mode not in ("enforce", "shadow"):
         raise ValueError(f'a guard\'s mode is "enforce" or "shadow", not {mode!r}')
     return bool(mode == "shadow")
+
+
+def unlist(guard: Guard) -> None:
+    """Take a guard that is a part of another one off the table."""
+    _guards.discard(guard)
 
 
 def guards() -> tuple[Guard, ...]:
