@@ -102,9 +102,7 @@ def check_lines(*channels: Channel[Item]) -> None:
     for channel in channels:
         receivers, senders = channel._receivers.waiting, channel._senders.waiting
         assert not (receivers and len(channel)), "a receiver waits beside an item"
-        assert not (senders and len(channel._items) < channel.capacity), (
-            "a sender waits beside room"
-        )
+        assert not (senders and len(channel) < channel.capacity), "a sender waits beside room"
 
 
 async def finish(

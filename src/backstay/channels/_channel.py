@@ -85,7 +85,10 @@ class Channel(HomedState[T], SendOnly[T], RecvOnly[T]):
         """
         if not capacity >= 0:
             raise ValueError(f"a channel buffers 0 or more items, not {capacity!r}")
-        super().__init__(capacity, name, shared, sys._getframe(1))
+        maker = sys._getframe(1)
+        if maker.f_back is not None and maker.f_globals.get("__name__") == "typing":
+            maker = maker.f_back  # Channel[int](...) is made by way of typing
+        super().__init__(capacity, name, shared, maker)
 
     # -- sending -----------------------------------------------------------------
 

@@ -90,11 +90,14 @@ def line_at(place: Place | None) -> str:
     return f"{code.co_filename}:{line}"
 
 
-_CONSTRUCTORS: Final = ("backstay.sync.", "backstay.guard.")
+_CONSTRUCTORS: Final = ("backstay.sync.", "backstay.guard.", "typing")
 
 
 def _maker() -> FrameType:
-    """Return the frame that makes a primitive, past the constructors of this room and of guards."""
+    """Return the frame that makes a primitive, past the constructors of this room and of guards.
+
+    And past those of `typing`, through which ``SingleFlight[str, int]()`` is made.
+    """
     frame = sys._getframe(2)
     while frame.f_globals.get("__name__", "").startswith(_CONSTRUCTORS) and frame.f_back:
         frame = frame.f_back

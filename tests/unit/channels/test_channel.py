@@ -222,6 +222,7 @@ def test_without_a_name_the_line_that_made_it_is_the_name() -> None:
     """So that an error or a dump leads somewhere."""
     channel: Channel[int] = Channel()
     assert channel.name.startswith("test_channel.py:")
+    assert Channel[int](2).name.startswith("test_channel.py:"), "not a line of typing"
     assert channel.name is channel.name
     assert Channel(name="jobs").name == "jobs"
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from backstay.errors import SyncMisuse
-from backstay.sync import Event, Semaphore
+from backstay.sync import Event, Semaphore, SingleFlight
 from backstay.sync._home import READY, Home, line_at, place_of, read_clock, task_in
 from backstay.testing import VirtualClock, run_virtual
 
@@ -51,6 +51,7 @@ def test_without_a_name_the_line_that_made_it_is_the_name() -> None:
     first, named = Event(), Event("ready")
     assert first.name.startswith("test_home.py:")
     assert first.name == first.name
+    assert SingleFlight[str, int]().name.startswith("test_home.py:"), "not a line of typing"
     assert named.name == "ready"
 
 
