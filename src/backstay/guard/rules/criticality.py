@@ -6,10 +6,11 @@ anybody deciding in the moment: each level simply meets its own limit. The level
 follow "Handling Overload" in Site Reliability Engineering (Beyer and others,
 O'Reilly 2016, chapter 21), which found four to be enough.
 
-What a level keeps free for those above is what protects them: with a cap of 20 of which
-4 are kept free, calls that ask for 0.45 of the capacity are refused 0.45**4, or 4 in 100,
-while everybody below pushes. The shares have a floor of a half: a cap in quiet times is about twice what is in
-flight, and a smaller share would refuse in the middle of an idle afternoon.
+What a level keeps free for those above is what protects them. With a cap of 20, of which
+5 are kept free, calls that ask for a third of the capacity find those taken one time in
+200, however hard everybody below pushes; what is refused beyond that is refused while
+the cap is being lowered. The shares have a floor of a half: a cap in quiet times is about
+twice what is in flight, and a smaller share would refuse on an idle afternoon.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ CRITICALITIES: Final[tuple[Criticality, ...]] = ("critical", "default", "sheddab
 SHARES: Final[Mapping[str, float]] = MappingProxyType(
     {
         "critical": 1.0,  # users would see an outage: log in, pay
-        "default": 0.8,  # nobody has said anything; a fifth is kept free for what is critical
-        "sheddable": 0.65,  # a page is poorer without it: recommendations, a badge
+        "default": 0.75,  # nobody has said anything; a quarter is kept free for what is critical
+        "sheddable": 0.6,  # a page is poorer without it: recommendations, a badge
         "background": 0.5,  # nobody waits for it: exports, prefetching, crawlers
     }
 )
