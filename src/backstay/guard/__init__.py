@@ -1,9 +1,49 @@
 """Guards: what says yes, wait or no to a call, so that a service lets in what it can finish.
 
 `backstay.guard.rules` decides, in plain arithmetic; what is here waits, counts
-and raises.
+and raises. `Policy` puts several around one dependency, in the one right order.
 """
 
+from backstay.guard._breaker import Breaker, BreakerStatistics
+from backstay.guard._budget import Budget, BudgetStatistics
+from backstay.guard._bulkhead import Bulkhead, BulkheadStatistics
+from backstay.guard._fallback import Fallback, FallbackStatistics, LastGood
 from backstay.guard._guard import Guard, Mode, find, guards
+from backstay.guard._hedge import Hedge, HedgeStatistics
+from backstay.guard._judgement import On
+from backstay.guard._policy import Policy
+from backstay.guard._policy_permit import PolicyPermit
+from backstay.guard._policy_statistics import PolicyStatistics
+from backstay.guard._rate import Rate, RatePermit, RateStatistics
+from backstay.guard._retry import TRANSIENT, Retry, RetryStatistics
+from backstay.guard._throttle import Throttle, ThrottleStatistics
 
-__all__ = ["Guard", "Mode", "find", "guards"]
+__all__ = [
+    "TRANSIENT",
+    "Breaker",
+    "BreakerStatistics",
+    "Budget",
+    "BudgetStatistics",
+    "Bulkhead",
+    "BulkheadStatistics",
+    "Fallback",
+    "FallbackStatistics",
+    "Guard",
+    "Hedge",
+    "HedgeStatistics",
+    "LastGood",
+    "Mode",
+    "On",
+    "Policy",
+    "PolicyPermit",
+    "PolicyStatistics",
+    "Rate",
+    "RatePermit",
+    "RateStatistics",
+    "Retry",
+    "RetryStatistics",
+    "Throttle",
+    "ThrottleStatistics",
+    "find",
+    "guards",
+]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from backstay import context as ambient
 from backstay.errors import DeadlineExceeded, Rejected
@@ -34,7 +34,7 @@ def counts(on: On) -> Counts:
         TypeError: it is no class of exceptions, no tuple of such, and cannot be called.
     """
     if isinstance(on, type | tuple):
-        classes: tuple[Any, ...] = on if isinstance(on, tuple) else (on,)
+        classes = cast("tuple[Any, ...]", on if isinstance(on, tuple) else (on,))
         for one in classes:
             if not (isinstance(one, type) and issubclass(one, BaseException)):
                 raise TypeError(f"on= takes classes of exceptions or a function, not {one!r}")

@@ -62,8 +62,13 @@ class PolicyCounts:
         self.rejected: dict[str, int] = {}
         self.took = Durations()
 
-    def freeze(self, name: str) -> PolicyStatistics:
-        """Return the record."""
+    def freeze(self, name: str, inner: PolicyCounts) -> PolicyStatistics:
+        """Return the record.
+
+        Args:
+            name: of the policy.
+            inner: the counts of the part that makes the attempts.
+        """
         returned = self.took.count
         return PolicyStatistics(
             name=name,
@@ -72,7 +77,7 @@ class PolicyCounts:
             failed=self.failed,
             neutral=self.neutral,
             rejected=dict(self.rejected),
-            attempts=returned + self.attempts,
+            attempts=inner.took.count + inner.attempts,
             fell_back=self.fell_back,
             duration=self.took.spread(),
         )

@@ -1,0 +1,333 @@
+"""`Rate`: at most so many calls a second, and a fair line for those who come too early.
+
+The rule is GCRA (`rules.gcra`). What is added here is waiting: strictly in order of
+arrival, so that a call of weight 40 is not overtaken for ever by calls of weight 1
+(aiolimiter sorts its waiters by weight, and never serves it); with one timer for
+the whole line; and not at all where the wait could not end in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from dataclasses import dataclass
+from types import TracebackType
+from typing import ParamSpec, TypeVar
+
+from backstay import context as ambient
+from backstay.errors import LimitError
+from backstay.guard._call_around import call_around
+from backstay.guard._guard import Guard, Mode
+from backstay.guard.rules.gcra import Gcra
+from backstay.sync._durations import Durations, Spread
+from backstay.sync._home import READY, read_clock
+from backstay.sync._wake_queue import Waiter, WaitLine, was_given
+
+__all__ = ["Rate", "RatePermit", "RateStatistics"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RateStatistics:
+    """How a rate limit is doing.
+
+    Attributes:
+        name: its name.
+        rate: units a second.
+        burst: units at once.
+        available: units that could be taken now; below 0 while a burst that was lowered is paid off.
+        granted: units taken in all, those given back not counted.
+        rejected: calls refused.
+        waiting: calls in line.
+        wait: how long those waited who had to and were served.
+    """
+
+    name: str
+    rate: float
+    burst: float
+    available: float
+    granted: float
+    rejected: int
+    waiting: int
+    wait: Spread
+
+
+class Rate(Guard):
+    """Lets through `rate` units a second, and `burst` at once after a pause.
+
+    ::
+
+        lookups = Rate(50, burst=10, name="lookups")
+
+        if lookups.try_acquire(): ...        # take it now, or leave it
+        await lookups.acquire()              # wait in line
+        async with lookups: ...              # the same, as a block
+
+        @lookups                             # each call takes one
+        async def look_up(name: str) -> str: ...
+
+    A unit that was taken is spent; there is nothing to release.
+
+    Cancelled: a call that is cancelled while it waits has taken nothing, and those behind
+    it move up.
+    """
+
+    __slots__ = ("_granted", "_line", "_max_wait", "_rule", "_timer", "_waits")
+
+    kind = "rate"
+    _kind = "rate limit"
+
+    def __init__(
+        self,
+        rate: float,
+        burst: float | None = None,
+        *,
+        name: str = "",
+        max_wait: float | None = None,
+        mode: Mode = "enforce",
+    ) -> None:
+        """Start with a full burst.
+
+        Args:
+            rate: units a second, > 0.
+            burst: units at once, >= 1; what comes in a tenth of a second when omitted. 1 spaces
+                calls evenly ("pacing", "leaky bucket").
+            name: what it limits, for people; the line that makes it when omitted.
+            max_wait: seconds that a call may wait; None for as long as its deadline allows.
+            mode: "shadow" counts what it would refuse or delay, and lets it through.
+
+        Raises:
+            ValueError: a number is out of range.
+        """
+        super().__init__(name, mode)
+        if max_wait is not None and not max_wait >= 0:
+            raise ValueError(f"max_wait is at least 0 seconds, not {max_wait!r}")
+        self._rule = Gcra(rate, max(1.0, rate * 0.1) if burst is None else burst)
+        self._max_wait = max_wait
+        self._line: WaitLine[tuple[Waiter, float]] = WaitLine()  # each with what it wants
+        # Invariant: somebody waits in line exactly while this timer is set; it strikes when
+        # what the first in line wants has come free.
+        self._timer: asyncio.TimerHandle | None = None
+        self._waits = Durations()
+        self._granted = 0.0
+
+    # -- taking ------------------------------------------------------------------
+
+    def take(self, now: float, cost: float = 1.0) -> bool:
+        """Take `cost` units if they are free and nobody waits; tell whether that worked.
+
+        For callers that have read the clock already; others use `try_acquire`.
+        """
+        if self._timer is None and self._rule.take(cost, now) == 0.0:
+            self._granted += cost
+            return True
+        return False
+
+    def try_acquire(self, cost: float = 1.0) -> bool:
+        """Take `cost` units if they are free and nobody waits; tell whether that worked.
+
+        Raises:
+            ValueError: `cost` is not positive, or more than a burst.
+        """
+        return self.take(read_clock.read(), cost)
+
+    async def acquire(self, cost: float = 1.0) -> None:
+        """Take `cost` units, waiting in line until they come free.
+
+        Raises:
+            LimitError: the wait would be longer than `max_wait`, or end after the deadline
+                of the caller; `retry_after` is how long it would be. Nothing was waited for.
+            ValueError: `cost` is not positive, or more than a burst.
+
+        Cancelled: nothing is taken.
+        """
+        now = read_clock.read()
+        if self.take(now, cost):
+            return
+        if not 0 < cost <= self._rule.burst:
+            self._rule.take(cost, now)  # raises: it would wait for ever
+        ahead = sum(wanted for waiter, wanted in self._line if not waiter.done())
+        wait = self._rule.wait(ahead + cost, now)
+        left = ambient.remaining()
+        if (self._max_wait is not None and wait > self._max_wait) or (
+            left is not None and wait > left
+        ):
+            self.refuse(self._too_early(cost, wait, left))
+            return
+        if self._shadow:
+            return
+        waiter = self._waiter()
+        entry = waiter, cost
+        self._line.append(entry)
+        if self._timer is None:
+            self._arm(now)
+        try:
+            await waiter
+        except BaseException:
+            if was_given(waiter):
+                self.give_back(cost)
+            else:
+                self._line.discard(entry)
+            if self._can_wake("acquire()"):
+                self._serve()  # those behind may move up
+            raise
+        self._waits.record(read_clock.read() - now)
+
+    def give_back(self, cost: float = 1.0) -> None:
+        """Return units that were taken and not used, because a later guard refused the call."""
+        self._rule.give_back(cost)
+        self._granted -= cost
+        if self._timer is not None and self._can_wake("give_back()"):
+            self._serve()
+
+    def _too_early(self, cost: float, wait: float, left: float | None) -> LimitError:
+        bound = (
+            f"max_wait is {self._max_wait:g} s"
+            if self._max_wait is not None and wait > self._max_wait
+            else f"its deadline is in {left:.3g} s"
+        )
+        return LimitError(
+            f"rate {self.name!r} ({self._rule.rate:g}/s, burst {self._rule.burst:g}): {cost:g} would "
+            f"come free in {wait:.3g} s, and {bound}",
+            policy=self.name,
+            retry_after=wait,
+        )
+
+    # -- the line ----------------------------------------------------------------
+
+    def _arm(self, now: float) -> None:
+        """Set the timer for who is first in line, or none when nobody is."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        first = self._line.first()
+        if first is not None:
+            assert self._loop is not None
+            wait = self._rule.wait(first[1], now)
+            # An empty context, or the timer would hold the caller's values.
+            self._timer = self._loop.call_later(wait, self._on_time, context=Context())
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._serve()
+
+    def _serve(self) -> None:
+        """Give what is free to those in line, up to the first who wants more."""
+        now = read_clock.read()
+        while (first := self._line.first()) is not None and self._rule.take(
+            min(first[1], self._rule.burst), now
+        ) == 0.0:
+            self._line.popleft()
+            self._granted += first[1]
+            self._queue.wake(first[0])
+        self._arm(now)
+
+    # -- around a block or a call --------------------------------------------------
+
+    def __aenter__(self) -> Awaitable[None]:
+        """Take one unit for the block."""
+        return READY if self.take(read_clock.read()) else self.acquire()
+
+    def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> Awaitable[None]:
+        """Leave the block; what was taken is spent."""
+        return READY
+
+    def permit(self, cost: float = 1.0) -> RatePermit:
+        """Take `cost` units for the length of an `async with` block."""
+        return RatePermit(self, cost)
+
+    def __call__(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        """Let each call of an async function take one unit."""
+        return call_around(self.call, fn)
+
+    async def call(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `fn` once a unit has come free."""
+        if not self.take(read_clock.read()):
+            await self.acquire()
+        return await fn(*args, **kwargs)
+
+    # -- looking after it ----------------------------------------------------------
+
+    def update(
+        self,
+        *,
+        rate: float | None = None,
+        burst: float | None = None,
+        max_wait: float | None = None,
+        mode: Mode | None = None,
+    ) -> None:
+        """Change the limit while it works; who waits is served by the new one.
+
+        Raises:
+            ValueError: a number is out of range; nothing has changed.
+        """
+        rule = self._rule
+        now = read_clock.read()
+        behind = max(0.0, rule.due - now) * rule.rate  # units that are not paid off yet
+        rule.set(rule.rate if rate is None else rate, rule.burst if burst is None else burst)
+        rule.due = now + behind / rule.rate
+        if max_wait is not None:
+            self._max_wait = max_wait
+        super().update(mode=mode)
+        if self._timer is not None and self._can_wake("update()"):
+            self._serve()
+
+    def statistics(self) -> RateStatistics:
+        """Return how it is doing."""
+        return RateStatistics(
+            name=self.name,
+            rate=self._rule.rate,
+            burst=self._rule.burst,
+            available=self._rule.level(read_clock.read()),
+            granted=self._granted,
+            rejected=self._rejected,
+            waiting=self._line.waiting,
+            wait=self._waits.spread(),
+        )
+
+    def _in_words(self) -> str:
+        return f"{self.name!r} {self._rule.rate:g}/s, {self._line.waiting} waiting"
+
+    def __repr__(self) -> str:
+        """Show the name and the limit."""
+        waiting = self._line.waiting
+        line = f" waiting={waiting}" if waiting else ""
+        return f"<Rate {self.name!r} {self._rule.rate:g}/s burst={self._rule.burst:g}{line}>"
+
+    def _in_use(self) -> bool:
+        return self._line.waiting > 0
+
+    def _reset(self) -> None:
+        self._line = WaitLine()
+        self._timer = None
+
+
+class RatePermit:
+    """Several units as a block; made by `Rate.permit`."""
+
+    __slots__ = ("_cost", "_rate")
+
+    def __init__(self, rate: Rate, cost: float) -> None:
+        """Remember how many; nothing is taken yet."""
+        self._rate = rate
+        self._cost = cost
+
+    async def __aenter__(self) -> None:
+        """Take the units."""
+        await self._rate.acquire(self._cost)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the block; what was taken is spent."""
