@@ -166,12 +166,11 @@ class Pool:
         if self._rule and self._line and not self._watched:
             self._watched = True
             due = self._rule.due(self._line[0].joined)
-            self._machine.at(due, partial(self._look, due))
+            self._machine.at(due, lambda: self._machine.soon(partial(self._look, due)))
 
     def _look(self, due: float) -> None:
         assert self._rule is not None
         self._watched = False
-        # As of when it was due: those a late loop has not come to yet are not to blame for that.
         while self._line and self._rule.due(self._line[0].joined) <= due:
             self._rule.drop(self._machine.now)
             self._machine.soon(self._line.popleft().dropped)
