@@ -16,6 +16,7 @@ MODEL = "tests/property/test_bulkhead_model.py"
 LOADS = "tests/property/test_overload_scenarios.py"
 DOOR = "tests/unit/guard/test_admission.py"
 RULE = "tests/unit/guard/rules/test_lag_cap.py"
+LINE = "tests/unit/guard/rules/test_queue_delay.py"
 
 BY_SCHEDULE = [
     Mutation(
@@ -126,7 +127,7 @@ OTHERWISE = [
     (Mutation("always the oldest first", BULKHEAD, "line.pop if self._rule", "line.popleft if self._rule"), MODEL),
     (Mutation("patience is the target at once", DELAY, "since + self.interval, joined", "since, joined"), MODEL),
     (Mutation("patience never shrinks", DELAY, "joined + self.target)", "joined + self.interval)"), MODEL),
-    (Mutation("the newest first for ever", DELAY, " and now - self.dropped <= self.interval", ""), MODEL),
+    (Mutation("the newest first for ever", DELAY, " and now - self.dropped <= self.interval", ""), LINE),
     (Mutation("the line has no end", BULKHEAD, " >= self._room:", " > self._room:"), MODEL),
     (Mutation("a cut takes a tenth", CAP, "_CUT = 0.5", "_CUT = 0.99"), RULE),
     (Mutation("a cut is not of the peak", CAP, "min(self.cap, peak)", "self.cap"), RULE),
