@@ -4,6 +4,13 @@
 and raises. `Policy` puts several around one dependency, in the one right order.
 """
 
+from backstay.guard._adaptive_bulkhead import (
+    AdaptiveBulkhead,
+    AdaptiveBulkheadStatistics,
+    AdaptivePermit,
+    LimitRule,
+)
+from backstay.guard._admission import Admission, AdmissionPermit, AdmissionStatistics
 from backstay.guard._breaker import Breaker, BreakerStatistics
 from backstay.guard._budget import Budget, BudgetStatistics
 from backstay.guard._bulkhead import Bulkhead, BulkheadStatistics
@@ -20,6 +27,12 @@ from backstay.guard._throttle import Throttle, ThrottleStatistics
 
 __all__ = [
     "TRANSIENT",
+    "AdaptiveBulkhead",
+    "AdaptiveBulkheadStatistics",
+    "AdaptivePermit",
+    "Admission",
+    "AdmissionPermit",
+    "AdmissionStatistics",
     "Breaker",
     "BreakerStatistics",
     "Budget",
@@ -32,6 +45,7 @@ __all__ = [
     "Hedge",
     "HedgeStatistics",
     "LastGood",
+    "LimitRule",
     "Mode",
     "On",
     "Policy",
