@@ -5,6 +5,24 @@ property tests and the lab's simulator run the same object. Seconds are floats o
 one clock that never goes back; chance is handed in as a number in [0, 1).
 """
 
+from backstay.guard.rules.aimd_limit import AimdLimit
+from backstay.guard.rules.criticality import SHARES, Criticality
+from backstay.guard.rules.gradient_limit import GradientLimit
+from backstay.guard.rules.lag_cap import LagCap
 from backstay.guard.rules.outcomes import FAIL, NEUTRAL, OK, Outcome
+from backstay.guard.rules.queue_delay import QueueDelay
+from backstay.guard.rules.vegas_limit import VegasLimit
 
-__all__ = ["FAIL", "NEUTRAL", "OK", "Outcome"]
+__all__ = [
+    "FAIL",
+    "NEUTRAL",
+    "OK",
+    "SHARES",
+    "AimdLimit",
+    "Criticality",
+    "GradientLimit",
+    "LagCap",
+    "Outcome",
+    "QueueDelay",
+    "VegasLimit",
+]
