@@ -40,7 +40,7 @@ from backstay.guard._guard import Guard, Mode, unlist
 from backstay.guard._hedge import Hedge
 from backstay.guard._judgement import counts, judge
 from backstay.guard._policy_permit import PolicyPermit
-from backstay.guard._policy_statistics import PolicyCounts, PolicyStatistics
+from backstay.guard._policy_statistics import SAMPLED, PolicyCounts, PolicyStatistics
 from backstay.guard._rate import Rate
 from backstay.guard._retry import Retry, in_short
 from backstay.guard._throttle import Throttle
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 # How far an attempt has come: what was taken by then has to be given back. Throttle and
 # breaker hand out a ticket when they admit, which says so by itself.
-NOTHING, ADMITTED, RATED, PLACED = range(4)
+NOTHING, RATED, PLACED = range(3)
 
 
 class Policy(Guard):
@@ -98,16 +98,21 @@ class Policy(Guard):
         "_counts",
         "_deadline_s",
         "_fallback",
+        "_guards",
         "_hedge",
         "_home",
+        "_is_bounded",
         "_is_plain",
         "_limits",
         "_max_callers",
         "_rate",
+        "_retries",
         "_retry",
         "_single",
         "_throttle",
     )
+
+    _limits: Limits  # of the loop in which it was last used; unset before
 
     kind = "policy"
     _kind = "policy"
@@ -179,11 +184,13 @@ class Policy(Guard):
             for judge_ in (breaker, throttle):
                 if judge_ is not None:
                     judge_.slow_from(0.8 * attempt)
+        self._guards = throttle, breaker, rate, bulkhead
+        self._retries = None if retry is None else retry.budget.rule
+        self._is_bounded = not (deadline is None and max_callers is None)
         self._counted = counts(Exception)
         self._counts = PolicyCounts()
         self._attempt_name = f"{name} attempt"
         self._is_plain = self._attempt_s is None and hedge is None  # an attempt is just the call
-        self._limits: Limits | None = None
         self._home: object = None
 
     # -- calling -----------------------------------------------------------------
@@ -210,31 +217,25 @@ class Policy(Guard):
         Cancelled: everything is given back; see the class.
         """
         now = began = read_clock.read()
-        counted, retry = self._counts, self._retry
+        counted = self._counts
+        counted.in_flight += 1
         limit: TimeLimit | None = None
         earlier: list[str] = []
-        mark: Any
-        probe: Any
-        in_flight = counted.in_flight = counted.in_flight + 1
+        throttle, breaker, rate, bulkhead = self._guards
         try:
-            if self._max_callers is not None and in_flight > self._max_callers:
-                self._refuse_caller()
-            if self._deadline_s is not None:
-                limit = self._limit(self._name, self._deadline_s, now)
-            if retry is not None:
-                retry.budget.rule.calls += 1
-            throttle, breaker = self._throttle, self._breaker
-            rate, bulkhead = self._rate, self._bulkhead
+            if self._is_bounded:
+                limit = self._enter(now)
+            if self._retries is not None:
+                self._retries.calls += 1
             while True:
                 came = NOTHING
-                mark = probe = None
+                mark = probe = cast("Any", None)
                 try:
                     if throttle is not None:
                         mark = throttle.admit(now)
                     if breaker is not None:
                         probe = breaker.admit(now)
                     if rate is not None and not rate.take(now):
-                        came = ADMITTED
                         await rate.acquire()
                         now = read_clock.read()
                     came = RATED
@@ -242,10 +243,10 @@ class Policy(Guard):
                         await bulkhead.acquire()
                         now = read_clock.read()
                     came = PLACED
-                    if self._is_plain:
-                        result = await fn(*args, **kwargs)
-                    else:
-                        result = await self._attempt(fn, args, kwargs, now)
+                    plain = self._is_plain
+                    result = await (
+                        fn(*args, **kwargs) if plain else self._attempt(fn, args, kwargs, now)
+                    )
                 except BaseException as error:
                     pause = self._attempt_ended(error, came, now, mark, probe, limit, earlier)
                     if pause is None:
@@ -261,16 +262,16 @@ class Policy(Guard):
                     break
                 await asyncio.sleep(pause)
                 now = read_clock.read()
-            if limit is not None:
-                limit.close()
-                if limit.fired is not None:
-                    struck, limit = limit, None
-                    await struck.settle(None)
+            if limit is not None and limit.close():
+                struck, limit = limit, None
+                await struck.settle(None)
         except BaseException as error:
             return cast("T", await self._ended(error, limit, earlier, args, kwargs))
         finally:
             counted.in_flight -= 1
-        counted.took.record(ended - began)
+        counted.returned = returned = counted.returned + 1
+        if not returned & SAMPLED:
+            counted.took.record(ended - began)
         if earlier or self._fallback is not None:
             self._ended_well(result, earlier, args, kwargs)
         return result
@@ -298,15 +299,11 @@ class Policy(Guard):
         """
         single, now = self._single or self, permit.began
         self._counts.in_flight += 1
-        if self._max_callers is not None and self._counts.in_flight > self._max_callers:
-            self._refuse_caller()
-        if self._deadline_s is not None:
-            permit.limit = self._limit(self._name, self._deadline_s, now)
+        permit.limit = self._enter(now)
         if single._throttle is not None:
             permit.mark = single._throttle.admit(now)
         if single._breaker is not None:
             permit.probe = single._breaker.admit(now)
-        permit.came = ADMITTED
         if single._rate is not None and not single._rate.take(now):
             await single._rate.acquire()
         permit.came = RATED
@@ -327,6 +324,7 @@ class Policy(Guard):
         if limit is not None:
             limit.close()
         if error is None:
+            self._counts.returned += 1
             self._counts.took.record(now - permit.began)
         else:
             self._count(outcome, error if limit is None else limit.fired or error)
@@ -343,25 +341,30 @@ class Policy(Guard):
         try:
             result = await fn(*args, **kwargs)
         except BaseException as error:
-            limit.close()
-            if limit.fired is not None:
+            if limit.close():
                 await limit.settle(error)
             raise
-        limit.close()
-        if limit.fired is not None:
+        if limit.close():
             await limit.settle(None)
         return result
+
+    def _enter(self, now: float) -> TimeLimit | None:
+        """Bound the callers and the time of a call, where either is bounded."""
+        if self._max_callers is not None and self._counts.in_flight > self._max_callers:
+            self._refuse_caller()
+        if self._deadline_s is None:
+            return None
+        if here() == self._home:  # as `_limit`, without the call
+            try:
+                return TimeLimit(self._limits, self._name, self._deadline_s, now)
+            except ScopeMisuse:
+                pass  # the same thread runs another loop now, or no task runs: the next try tells
+        return self._limit(self._name, self._deadline_s, now)
 
     # -- what happens to few calls -----------------------------------------------
 
     def _limit(self, setter: str, seconds: float, now: float) -> TimeLimit:
         """Start the clock of a call or an attempt in the running loop."""
-        if here() == self._home:
-            assert self._limits is not None
-            try:
-                return TimeLimit(self._limits, setter, seconds, now)
-            except ScopeMisuse:
-                pass  # the same thread runs another loop now, or no task runs: the next try tells
         self._limits = limits_of(self._move_in())
         self._home = here()
         return TimeLimit(self._limits, setter, seconds, now)
@@ -465,13 +468,11 @@ class Policy(Guard):
             self._retry.budget.ended(len(earlier))
             self._retry.tell_of(earlier, error)
         outcome = self._outcome(error)
-        if limit is not None:
-            limit.close()
-            if limit.fired is not None:
-                try:
-                    await limit.settle(error)
-                except BaseException as settled:
-                    error = settled
+        if limit is not None and limit.close():
+            try:
+                await limit.settle(error)
+            except BaseException as settled:
+                error = settled
         self._count(outcome, error)
         if self._fallback is not None and isinstance(error, Exception):
             answer = await self._fallback.answer(error, args, kwargs)
@@ -530,12 +531,14 @@ class Policy(Guard):
         super().update(mode=mode)
         if deadline is not None:
             self._deadline_s = deadline
+            self._is_bounded = True
         if attempt is not None:
             inner = self._single or self
             inner._attempt_s = attempt
             inner._is_plain = False
         if max_callers is not None:
             self._max_callers = max_callers
+            self._is_bounded = True
 
     def force_open(self, why: str = "by hand") -> None:
         """Refuse every call until `reset`.

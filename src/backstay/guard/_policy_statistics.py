@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from backstay.sync._durations import Durations, Spread
 
-__all__ = ["PolicyCounts", "PolicyStatistics"]
+__all__ = ["SAMPLED", "PolicyCounts", "PolicyStatistics"]
+
+SAMPLED: Final = 3  # a call whose number has none of these bits is timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,8 @@ class PolicyStatistics:
         rejected: calls that a guard refused, by its reason.
         attempts: how often the dependency was called.
         fell_back: calls that were answered by the fallback.
-        duration: how long the calls took that returned, from the first guard to the result.
+        duration: how long calls took that returned, from the first guard to the result: of
+            each fourth, since counting one costs as much as a rate limit.
     """
 
     name: str
@@ -48,6 +52,7 @@ class PolicyCounts:
         "neutral",
         "ok_late",
         "rejected",
+        "returned",
         "took",
     )
 
@@ -56,11 +61,12 @@ class PolicyCounts:
         self.in_flight = 0
         self.failed = 0
         self.neutral = 0
-        self.ok_late = 0  # raised an answer; those that returned are counted by `took`
+        self.ok_late = 0  # raised an answer
         self.attempts = 0  # that did not end well; each call that returned had one more
         self.fell_back = 0
         self.rejected: dict[str, int] = {}
-        self.took = Durations()
+        self.returned = 0
+        self.took = Durations()  # of each fourth call that returned
 
     def freeze(self, name: str, inner: PolicyCounts) -> PolicyStatistics:
         """Return the record.
@@ -69,15 +75,14 @@ class PolicyCounts:
             name: of the policy.
             inner: the counts of the part that makes the attempts.
         """
-        returned = self.took.count
         return PolicyStatistics(
             name=name,
             in_flight=self.in_flight,
-            ok=returned + self.ok_late,
+            ok=self.returned + self.ok_late,
             failed=self.failed,
             neutral=self.neutral,
             rejected=dict(self.rejected),
-            attempts=inner.took.count + inner.attempts,
+            attempts=inner.returned + inner.attempts,
             fell_back=self.fell_back,
             duration=self.took.spread(),
         )

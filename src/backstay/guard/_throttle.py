@@ -14,7 +14,7 @@ from backstay.guard._judged_call import JudgedBlock, judged_call
 from backstay.guard._judgement import On, counts, judge
 from backstay.guard.rules.outcomes import FAIL, OK, Outcome
 from backstay.guard.rules.running_quantile import RunningQuantile
-from backstay.guard.rules.sre_throttle import SreThrottle
+from backstay.guard.rules.sre_throttle import ACCEPTED, SreThrottle
 from backstay.sync._home import read_clock
 
 __all__ = ["Throttle", "ThrottleStatistics"]
@@ -23,6 +23,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _PASSED: Final = True
+# What a call usually takes is learned from each fourth, and from the first of each window.
+_SOME: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +116,32 @@ class Throttle(Guard):
             OpenError: not this one.
         """
         rule = self._rule
-        probability = rule.ask(now)
-        if probability and self._chance.random() < probability:
-            rule.refused(now)
-            self.refuse(self._open_error(probability))
+        window = rule.window
+        accepted, other = window.totals
+        # As `rule.ask`, for a window that has not moved and calls that are answered.
+        if now >= window.until or (
+            accepted + other + rule.in_flight >= rule.minimum + rule.k * accepted
+        ):
+            probability = rule.ask(now)
+            if probability and self._chance.random() < probability:
+                rule.refused(now)
+                self.refuse(self._open_error(probability))
         rule.in_flight += 1
         return _PASSED
 
     def settle(self, ticket: bool, outcome: Outcome, now: float, elapsed: float) -> None:
         """Learn from a call that was let through and has ended; see `Breaker.settle`."""
-        if outcome == OK:
-            self._rule.accepted(now)
+        if outcome is OK:
+            rule = self._rule
+            window = rule.window
+            if now < window.until:  # as `accepted`, without the calls
+                rule.in_flight -= 1
+                window.newest[ACCEPTED] += 1
+                window.totals[ACCEPTED] = count = window.totals[ACCEPTED] + 1
+                if count & _SOME:
+                    return
+            else:
+                rule.accepted(now)
             self._usual.add(elapsed)
         elif outcome == FAIL:
             self._rule.failed(now)

@@ -74,12 +74,10 @@ class TimeLimit(ambient.Context):
         try:
             result = await fn()
         except BaseException as error:
-            limit.close()
-            if limit.fired is not None:
+            if limit.close():
                 await limit.settle(error)
             raise
-        limit.close()
-        if limit.fired is not None:
+        if limit.close():
             await limit.settle(None)
 
     It is the ambient context of the call, too; unlike other contexts it is not equal to
@@ -192,8 +190,8 @@ class TimeLimit(ambient.Context):
             self._interrupt.enter_clean()
         self._interrupt.ask(str(self.fired))
 
-    def close(self) -> None:
-        """Stop the clock. When `fired` is set then, `settle` must follow."""
+    def close(self) -> bool:
+        """Stop the clock; return whether it has struck, so that `settle` must follow."""
         if self._places is not None:
             self._places.discard(self)
         elif self._place is not None:
@@ -206,6 +204,7 @@ class TimeLimit(ambient.Context):
                 pass  # left in another context: the variable there was never ours
             self._token = None
         self._host = None  # a task that was started inside may hold us, and must not hold it
+        return self.fired is not None
 
     async def settle(self, error: BaseException | None) -> None:
         """Take the cancel of the deadline off the task's account.

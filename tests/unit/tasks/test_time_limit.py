@@ -24,12 +24,10 @@ async def within(seconds: float, fn: Callable[[], Awaitable[Any]], setter: str =
     try:
         result = await fn()
     except BaseException as error:
-        limit.close()
-        if limit.fired is not None:
+        if limit.close():
             await limit.settle(error)
         raise
-    limit.close()
-    if limit.fired is not None:
+    if limit.close():
         await limit.settle(None)
     return result
 

@@ -31,7 +31,16 @@ from backstay.guard.rules.outcomes import FAIL, NEUTRAL, OK, Outcome
 from backstay.guard.rules.running_quantile import RunningQuantile
 from backstay.guard.rules.windowed_counts import WindowedCounts
 
-__all__ = ["TABLE", "BreakerRule", "BreakerSettings", "BreakerState", "Event", "Flight", "Ticket"]
+__all__ = [
+    "CALLS",
+    "TABLE",
+    "BreakerRule",
+    "BreakerSettings",
+    "BreakerState",
+    "Event",
+    "Flight",
+    "Ticket",
+]
 
 BreakerState: TypeAlias = Literal["closed", "open", "half_open", "forced_open", "forced_closed"]
 Event: TypeAlias = Literal[
@@ -58,7 +67,7 @@ TABLE: Final[dict[tuple[BreakerState, Event], BreakerState]] = {
 }
 """What becomes of a breaker in a state when something happens; what is not here changes nothing."""
 
-_CALLS, _FAILED, _SLOW = range(3)
+CALLS, _FAILED, _SLOW = range(3)
 
 
 class Flight:
@@ -130,9 +139,12 @@ class BreakerRule:
     """Decides whether a call may be made, and learns from how it ended.
 
     Attributes:
-        settings: when it opens and how it comes back; may be replaced, the window excepted.
+        settings: when it opens and how it comes back; see `change`.
         state: see `TABLE`.
         generation: how often the state has changed.
+        quick: closed, and no slow limit to watch for: then a call that succeeds needs no
+            more than `ticket = generation` before it and one more of `CALLS` in `window`.
+        window: the calls that have ended lately, by how.
         opens_until: while open, when the first probe may pass, in seconds.
         usual: the running median of successful calls.
         dice: a number in [0, 1) for the next opening's jitter; whoever drives the rule
@@ -141,16 +153,17 @@ class BreakerRule:
 
     __slots__ = (
         "_again",
-        "_counts",
         "_flying",
         "_good",
         "_leases",
         "dice",
         "generation",
         "opens_until",
+        "quick",
         "settings",
         "state",
         "usual",
+        "window",
     )
 
     def __init__(self, settings: BreakerSettings, buckets: int = 40) -> None:
@@ -163,14 +176,20 @@ class BreakerRule:
         self.settings = settings
         self.state: BreakerState = "closed"
         self.generation = 0
+        self.quick = settings.slow is None
         self.usual = RunningQuantile()
         self.dice = 0.5
         self.opens_until = float("-inf")
-        self._counts = WindowedCounts(3, settings.window, buckets)
+        self.window = WindowedCounts(3, settings.window, buckets)
         self._flying: dict[Flight, None] = {}
         self._leases: dict[Flight, None] = {}
         self._good = 0  # probes of this generation that succeeded
         self._again = 0  # times in a row that it has opened
+
+    def change(self, settings: BreakerSettings) -> None:
+        """Go on with other settings; the window stays as it was made."""
+        self.settings = settings
+        self.quick = self.state == "closed" and settings.slow is None
 
     # -- before a call -----------------------------------------------------------
 
@@ -249,9 +268,9 @@ class BreakerRule:
         self, outcome: Outcome, now: float, elapsed: float, slow: bool, counted: bool
     ) -> None:
         """Count a call that ended; `counted` when it was, as slow, while it was in flight."""
-        counts = self._counts
+        counts = self.window
         if not counted:
-            counts.add(_CALLS, now)
+            counts.add(CALLS, now)
             if slow:
                 counts.add(_SLOW, now)
         if outcome == FAIL:
@@ -295,13 +314,13 @@ class BreakerRule:
                 if self.state == "half_open":
                     self._go("probe_bad", now)
             elif self.state == "closed":
-                self._counts.add(_CALLS, now)
-                self._counts.add(_SLOW, now)
+                self.window.add(CALLS, now)
+                self.window.add(_SLOW, now)
                 self._trip_if_due(now)
 
     def _trip_if_due(self, now: float) -> None:
-        self._counts.move(now)
-        calls, failed, slow = self._counts.totals
+        self.window.move(now)
+        calls, failed, slow = self.window.totals
         if calls >= self.settings.minimum and (
             failed >= self.settings.failure_rate * calls or slow >= self.settings.slow_rate * calls
         ):
@@ -319,7 +338,8 @@ class BreakerRule:
             return
         self.generation += 1
         self.state = after
-        self._counts.clear()
+        self.quick = after == "closed" and self.settings.slow is None
+        self.window.clear()
         self._flying.clear()
         self._leases.clear()
         self._good = 0
@@ -334,8 +354,8 @@ class BreakerRule:
         """Return calls, failed and slow ones in the window, calls in flight looked at anew."""
         if self._flying:
             self._notice_slow(now)
-        self._counts.move(now)
-        calls, failed, slow = self._counts.totals
+        self.window.move(now)
+        calls, failed, slow = self.window.totals
         return calls, failed, slow
 
     @property

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from backstay.guard.rules.windowed_counts import WindowedCounts
 
-__all__ = ["SreThrottle"]
+__all__ = ["ACCEPTED", "SreThrottle"]
 
-_ACCEPTED, _NOT = 0, 1
+ACCEPTED, _NOT = 0, 1
 
 
 class SreThrottle:
@@ -29,6 +29,7 @@ class SreThrottle:
     `failed`, or by hand where the call says nothing about the dependency.
 
     Attributes:
+        window: the calls that have ended lately, by whether they were answered.
         in_flight: calls that were let through and have not ended.
         k: how many calls are sent for each that is accepted, > 1.
         minimum: requests in the window that are let through whatever happens.
@@ -36,7 +37,7 @@ class SreThrottle:
         every: seconds after which one call passes in any case.
     """
 
-    __slots__ = ("_counts", "_passed_at", "every", "in_flight", "k", "minimum", "most")
+    __slots__ = ("_passed_at", "every", "in_flight", "k", "minimum", "most", "window")
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class SreThrottle:
         self.minimum = minimum
         self.most = most
         self.every = every
-        self._counts = WindowedCounts(2, span, buckets)
+        self.window = WindowedCounts(2, span, buckets)
         self._passed_at = float("-inf")
         self.in_flight = 0
 
@@ -72,7 +73,7 @@ class SreThrottle:
 
         A call that is refused in the end is to be counted by `refused`.
         """
-        counts = self._counts
+        counts = self.window
         if now >= counts.until:
             counts.move(now)
         accepted, other = counts.totals
@@ -87,17 +88,17 @@ class SreThrottle:
 
     def refused(self, now: float) -> None:
         """Count a call that was refused."""
-        self._counts.add(_NOT, now)
+        self.window.add(_NOT, now)
 
     def accepted(self, now: float) -> None:
         """Count a call that has ended, and that the dependency answered."""
         self.in_flight -= 1
-        self._counts.add(_ACCEPTED, now)
+        self.window.add(ACCEPTED, now)
 
     def failed(self, now: float) -> None:
         """Count a call that has ended, and that the dependency did not answer."""
         self.in_flight -= 1
-        self._counts.add(_NOT, now)
+        self.window.add(_NOT, now)
 
     def probability(self, now: float) -> float:
         """Return with which probability a call would be refused now."""
@@ -107,11 +108,11 @@ class SreThrottle:
 
     def counts(self, now: float) -> tuple[int, int]:
         """Return how many calls of the window, and in flight, there are, and how many were answered."""
-        self._counts.move(now)
-        accepted, other = self._counts.totals
+        self.window.move(now)
+        accepted, other = self.window.totals
         return accepted + other + self.in_flight, accepted
 
     def clear(self) -> None:
         """Forget the window; what is in flight stays."""
-        self._counts.clear()
+        self.window.clear()
         self._passed_at = float("-inf")

@@ -19,9 +19,11 @@ class WindowedCounts:
     Attributes:
         totals: what the window holds, by kind; read it after `move(now)`.
         until: when the present step ends; before that, `move` has nothing to do.
+        newest: the bucket of the present step. A caller for whom the call of `add` is too
+            dear may, before `until`, add 1 to a kind of it and of `totals` by itself.
     """
 
-    __slots__ = ("_buckets", "_newest", "_step", "_width", "totals", "until")
+    __slots__ = ("_buckets", "_step", "_width", "newest", "totals", "until")
 
     def __init__(self, kinds: int, span: float = 10.0, buckets: int = 40) -> None:
         """Start empty.
@@ -42,7 +44,7 @@ class WindowedCounts:
         self._buckets = [[0] * kinds for _ in range(buckets)]
         self.totals = [0] * kinds
         self._step = 0
-        self._newest = self._buckets[0]
+        self.newest = self._buckets[0]
         self.until = float("-inf")  # when the step of the last call ends
 
     def move(self, now: float) -> None:
@@ -58,14 +60,14 @@ class WindowedCounts:
                     self.totals[kind] -= count
                     bucket[kind] = 0
         self._step = step
-        self._newest = self._buckets[step % len(self._buckets)]
+        self.newest = self._buckets[step % len(self._buckets)]
         self.until = (step + 1) * self._width
 
     def add(self, kind: int, now: float) -> None:
         """Count an event."""
         if now >= self.until:
             self.move(now)
-        self._newest[kind] += 1
+        self.newest[kind] += 1
         self.totals[kind] += 1
 
     def clear(self) -> None:
