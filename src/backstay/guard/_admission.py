@@ -223,8 +223,12 @@ class Admission(Guard):
             f"more than it can finish in time (its event loop was {self._lag * 1e3:.0f} ms late, "
             f"target {self._rule.target * 1e3:g} ms)",
             policy=self.name,
-            retry_after=self._retry_after * (0.5 + random()),
+            retry_after=self.retry_after(),
         )
+
+    def retry_after(self) -> float:
+        """Return the seconds that one who is refused now is told to wait; each gets its own."""
+        return self._retry_after * (0.5 + random())
 
     def _let_in_all_the_same(self, criticality: str) -> bool:
         """Count a refusal; True in shadow mode, which refuses nothing."""

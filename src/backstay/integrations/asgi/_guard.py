@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import get_running_loop
-from collections.abc import MutableMapping, Sequence
+from collections.abc import MutableMapping
 from sys import maxsize
 from typing import Any
 
@@ -30,19 +30,13 @@ from backstay.integrations.asgi._failure_log import log_failure, log_overrun
 from backstay.integrations.asgi._life import Life, Lives
 from backstay.integrations.asgi._lifespan import serve_lifespan
 from backstay.integrations.asgi._names import RouteNames
-from backstay.integrations.asgi._options import (
-    GuardOptions,
-    Inherit,
-    OnOrphan,
-    Route,
-    RouteTable,
-)
+from backstay.integrations.asgi._options import GuardOptions, Inherit, RouteTable
 from backstay.integrations.asgi._request_id import next_request_id
 from backstay.integrations.asgi._socket import SocketExchange
 from backstay.integrations.asgi._statistics import Counters, GuardStatistics
 from backstay.tasks import ServedScope
 
-__all__ = ["Guard", "TornResponse", "guard"]
+__all__ = ["Guard", "TornResponse"]
 
 AsgiScope = MutableMapping[str, Any]
 
@@ -406,69 +400,3 @@ def _failure(served: ServedScope, error: BaseException | None, *, started: bool)
     if served.cause is not None:
         return f"cancelled without an answer: {served.cause}"
     return "the application returned without an answer"
-
-
-def guard(
-    app: App,
-    *,
-    observe: bool = False,
-    timeout: float | None = 10.0,
-    max_timeout: float | None = None,
-    max_in_flight: int | None = 1000,
-    max_websockets: int | None = None,
-    retry_after: float = 1.0,
-    on_orphan: OnOrphan = "report",
-    cancel_on_disconnect: bool = True,
-    disconnect_delay: float = 0.05,
-    routes: Sequence[Route] = (),
-    probes: Sequence[str] = ("/livez", "/readyz", "/healthz"),
-    drain_timeout: float = 10.0,
-) -> Guard:
-    """Give each request of an ASGI application an owner, a deadline and an exit.
-
-    ::
-
-        app = guard(app)          # outermost: after all other middleware
-
-    Args:
-        app: any ASGI 3 application: Starlette, FastAPI, Litestar, or a plain function.
-        observe: attribute tasks to requests and change nothing else.
-        timeout: seconds that a request may take when its caller names no deadline;
-            None for no limit.
-        max_timeout: seconds that a caller may ask for at most; None: as `timeout`.
-        max_in_flight: requests served at once; the next one is answered 503. None for no limit.
-        max_websockets: websockets open at once; None for no limit.
-        retry_after: seconds that a refused client is told to wait.
-        on_orphan: what happens to tasks that outlive their request: "report" them,
-            "cancel" them, or "adopt" them into the application's scope until shutdown.
-        cancel_on_disconnect: whether a handler is cancelled when its client leaves.
-        disconnect_delay: seconds after which a request begins to be watched for that.
-        routes: paths for which something differs; the first that fits counts.
-        probes: paths that the cap does not count nor refuse.
-        drain_timeout: seconds that adopted tasks have to finish at shutdown.
-
-    Returns:
-        An ASGI application; `statistics()` on it says how it is doing.
-
-    Raises:
-        ValueError: an option is out of range; the message says which.
-
-    Cost: see ``benchmarks/asgi_guard.py``.
-    """
-    return Guard(
-        app,
-        GuardOptions(
-            observe=observe,
-            timeout=timeout,
-            max_timeout=max_timeout,
-            max_in_flight=max_in_flight,
-            max_websockets=max_websockets,
-            retry_after=retry_after,
-            on_orphan=on_orphan,
-            cancel_on_disconnect=cancel_on_disconnect,
-            disconnect_delay=disconnect_delay,
-            routes=tuple(routes),
-            probes=frozenset(probes),
-            drain_timeout=drain_timeout,
-        ),
-    )

@@ -17,7 +17,10 @@ class GuardStatistics:
     websockets: int  # websocket connections open now
     websockets_total: int
     rejected: int  # refused with 503 because the cap was reached
+    shed: int  # refused with 503 because the process is asked for more than it can finish
+    limited: int  # refused with 429 because their tenant had used up its rate
     malformed: int  # refused with 400 for a deadline header that makes no sense
+    ignored_criticality: int  # values that name no level
     ignored_headers: int  # foreign deadline, trace or request id headers that made no sense
     expired: int  # deadline passed, on arrival or in flight
     expired_on_arrival: int  # of these: answered before any code of the application ran
@@ -38,8 +41,10 @@ class Counters:
         "expired",
         "expired_on_arrival",
         "failed",
+        "ignored_criticality",
         "ignored_headers",
         "in_flight",
+        "limited",
         "malformed",
         "orphans",
         "orphans_adopted",
@@ -47,6 +52,7 @@ class Counters:
         "peak_in_flight",
         "rejected",
         "requests",
+        "shed",
         "torn",
         "websockets",
         "websockets_total",
@@ -60,7 +66,10 @@ class Counters:
         self.websockets = 0
         self.websockets_total = 0
         self.rejected = 0
+        self.shed = 0
+        self.limited = 0
         self.malformed = 0
+        self.ignored_criticality = 0
         self.ignored_headers = 0
         self.expired = 0
         self.expired_on_arrival = 0
