@@ -164,7 +164,7 @@ class Hedge(Guard):
         while pending:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in attempts:  # in this order, so that of two the first is used
-                if task in done and task.result()[1] is None:
+                if task in done and not task.cancelled() and task.result()[1] is None:
                     return task
         return None
 
@@ -176,7 +176,9 @@ class Hedge(Guard):
                 self._won += 1
             self._learn(read_clock.read() - began)
             return winner.result()[0]
-        errors: list[Exception] = [task.result()[1] for task in attempts]
+        errors: list[Exception] = [task.result()[1] for task in attempts if not task.cancelled()]
+        if not errors:  # a stranger has cancelled the attempts themselves
+            raise asyncio.CancelledError
         if len(errors) > 1:
             errors[0].add_note(f"hedge {self.name!r}: the second attempt: {in_short(errors[1])}")
         raise errors[0]

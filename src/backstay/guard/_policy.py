@@ -429,7 +429,7 @@ class Policy(Guard):
         """
         breaker, throttle = self._breaker, self._throttle
         if came == PLACED:
-            self._counts.attempts += 1
+            self._counts.attempts += error is not None
             if self._bulkhead is not None:
                 self._bulkhead.release()
             elapsed = now - began

@@ -208,7 +208,7 @@ def test_late_results_of_an_older_generation_are_ignored() -> None:
     """A success from before the trip does not close it; a failure from then does not reopen it."""
     for slow in (None, 60.0):
         breaker = rule(slow=slow)
-        early = [breaker.admit(0.0) for _ in range(2)]
+        early = [breaker.admit(0.0) for _ in range(3)]
         for _ in range(4):
             ended(breaker, FAIL)
         assert early[0] is not None
@@ -221,6 +221,9 @@ def test_late_results_of_an_older_generation_are_ignored() -> None:
         assert breaker.state == "half_open"
         breaker.settle(probe, OK, 20.2, 0.2)
         assert breaker.state == "closed"
+        assert early[2] is not None
+        breaker.settle(early[2], FAIL, 20.3, 20.3)
+        assert breaker.look(20.3)[:2] == (0, 0)
 
 
 def test_forced_it_asks_nobody() -> None:
