@@ -11,7 +11,17 @@ from pathlib import Path
 
 from benchmarks.rounds import Figure
 
-ALL = ("spawn", "import_time", "asgi_guard", "dump", "multiloop", "exploration", "sync", "channels")
+ALL = (
+    "spawn",
+    "import_time",
+    "asgi_guard",
+    "dump",
+    "multiloop",
+    "exploration",
+    "sync",
+    "channels",
+    "guard_policy",
+)
 HERE = Path(__file__).parent
 
 

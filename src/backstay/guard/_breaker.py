@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, ParamSpec, TypeVar
 
 from backstay._base import Chance, GuardMoved, guard_moved
 from backstay.errors import OpenError
-from backstay.guard._call_around import call_around
 from backstay.guard._guard import Guard, Mode
-from backstay.guard._judged_call import JudgedBlock, judged_call
+from backstay.guard._judged_call import JudgedBlock, judged_call, judged_function
 from backstay.guard._judgement import On, counts, judge
 from backstay.guard.rules.breaker_rule import (
     CALLS,
@@ -207,15 +206,17 @@ class Breaker(Guard):
 
     def __call__(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         """Guard an async function; signature and types stay."""
-        return call_around(self.call, fn)
+        return judged_function(self, fn)
 
-    async def call(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(
+        self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]:
         """Call `fn(*args, **kwargs)`, unless the breaker is open.
 
         Raises:
             OpenError: it is; `retry_after` tells when a probe may pass.
         """
-        return await judged_call(self, fn, args, kwargs)
+        return judged_call(self, fn, args, kwargs)
 
     def permit(self) -> JudgedBlock[Ticket]:
         """Return a block that counts as a call: its error, or its end, is what is learned from."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["call_around"]
+__all__ = ["call_around", "check_async"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,11 +27,7 @@ def call_around(
         TypeError: `fn` is not an async function, so that calling it would do the work
             before any guard is asked.
     """
-    if not inspect.iscoroutinefunction(fn):
-        raise TypeError(
-            f"a guard goes around an async function, and {fn!r} is not one: "
-            f"write 'async def', or use guard.call(...)"
-        )
+    check_async(fn)
     if sys.version_info >= (3, 12):
 
         @wraps(fn)
@@ -46,3 +42,16 @@ def call_around(
         return result
 
     return guarded_coroutine
+
+
+def check_async(fn: Callable[..., Any]) -> None:
+    """Refuse a function that is not async.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not inspect.iscoroutinefunction(fn):
+        raise TypeError(
+            f"a guard goes around an async function, and {fn!r} is not one: "
+            f"write 'async def', or use guard.call(...)"
+        )

@@ -10,13 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
-from inspect import iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar
 
 from backstay import context as ambient
 from backstay._base import Chance
 from backstay.errors import ExpiredError, Rejected
 from backstay.guard._budget import Budget
+from backstay.guard._call_around import check_async
 from backstay.guard._guard import Guard, Mode
 from backstay.guard._judgement import On, counts
 from backstay.guard.rules.backoff import Backoff
@@ -143,11 +143,7 @@ class Retry(Guard):
 
     def __call__(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         """Let each call of an async function be tried again; signature and types stay."""
-        if not iscoroutinefunction(fn):
-            raise TypeError(
-                f"a guard goes around an async function, and {fn!r} is not one: "
-                f"write 'async def', or use guard.call(...)"
-            )
+        check_async(fn)
         budget, again = self.budget.rule, self._again
 
         @wraps(fn)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from backstay._base import Chance
 from backstay.errors import OpenError
-from backstay.guard._call_around import call_around
 from backstay.guard._guard import Guard, Mode
-from backstay.guard._judged_call import JudgedBlock, judged_call
+from backstay.guard._judged_call import JudgedBlock, judged_call, judged_function
 from backstay.guard._judgement import On, counts, judge
 from backstay.guard.rules.outcomes import FAIL, OK, Outcome
 from backstay.guard.rules.running_quantile import RunningQuantile
-from backstay.guard.rules.sre_throttle import ACCEPTED, SreThrottle
+from backstay.guard.rules.sre_throttle import ACCEPTED, NOT_ACCEPTED, SreThrottle
 from backstay.sync._home import read_clock
 
 __all__ = ["Throttle", "ThrottleStatistics"]
@@ -117,11 +116,8 @@ class Throttle(Guard):
         """
         rule = self._rule
         window = rule.window
-        accepted, other = window.totals
-        # As `rule.ask`, for a window that has not moved and calls that are answered.
-        if now >= window.until or (
-            accepted + other + rule.in_flight >= rule.minimum + rule.k * accepted
-        ):
+        # Fewer than the minimum are not answered, or not yet: then whatever was is enough.
+        if window.totals[NOT_ACCEPTED] + rule.in_flight >= rule.minimum or now >= window.until:
             probability = rule.ask(now)
             if probability and self._chance.random() < probability:
                 rule.refused(now)
@@ -167,15 +163,17 @@ class Throttle(Guard):
 
     def __call__(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         """Guard an async function; signature and types stay."""
-        return call_around(self.call, fn)
+        return judged_function(self, fn)
 
-    async def call(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(
+        self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]:
         """Call `fn(*args, **kwargs)`, unless the dice say no.
 
         Raises:
             OpenError: they do.
         """
-        return await judged_call(self, fn, args, kwargs)
+        return judged_call(self, fn, args, kwargs)
 
     def permit(self) -> JudgedBlock[bool]:
         """Return a block that counts as a call: its error, or its end, is what is learned from."""

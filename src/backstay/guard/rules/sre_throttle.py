@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from backstay.guard.rules.windowed_counts import WindowedCounts
 
-__all__ = ["ACCEPTED", "SreThrottle"]
+__all__ = ["ACCEPTED", "NOT_ACCEPTED", "SreThrottle"]
 
-ACCEPTED, _NOT = 0, 1
+ACCEPTED, NOT_ACCEPTED = 0, 1
 
 
 class SreThrottle:
@@ -88,7 +88,7 @@ class SreThrottle:
 
     def refused(self, now: float) -> None:
         """Count a call that was refused."""
-        self.window.add(_NOT, now)
+        self.window.add(NOT_ACCEPTED, now)
 
     def accepted(self, now: float) -> None:
         """Count a call that has ended, and that the dependency answered."""
@@ -98,7 +98,7 @@ class SreThrottle:
     def failed(self, now: float) -> None:
         """Count a call that has ended, and that the dependency did not answer."""
         self.in_flight -= 1
-        self.window.add(_NOT, now)
+        self.window.add(NOT_ACCEPTED, now)
 
     def probability(self, now: float) -> float:
         """Return with which probability a call would be refused now."""
