@@ -170,8 +170,9 @@ class AdaptiveBulkhead(Bulkhead):
                 self._usual.add(rtt)
             rule = self._limit_rule
             rule.sample(rtt, in_flight, dropped, now)
-            if rule.limit != self._n:
-                self._resize(rule.limit)
+            limit = rule.limit
+            if limit != self._n:
+                self._resize(limit)
         finally:
             self.release()
 

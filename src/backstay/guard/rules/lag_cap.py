@@ -12,8 +12,8 @@ heartbeats since, for a single late one is a pause and not a queue:
 * later than the target: the cap was too large. It becomes what was really in
   flight at most, times ``target / lag``, though at least half of it.
 * on time, and the cap was in the way (half of it was used, or somebody refused):
-  it doubles until it was cut for the first time (slow start), and grows by a
-  twentieth and one from then on.
+  it doubles until it was cut for the first time (slow start), if no heartbeat was
+  late at all, and grows by a twentieth and one from then on.
 * on time and unused: it stays, so that an idle night does not open the door wide.
 
 Three of these were learned from a real server on which an unbounded start and a
@@ -117,7 +117,7 @@ class LagCap:
         if lag > self.target:
             self.slow_start = False
             self.cap = max(1.0, min(self.cap, peak) * max(_CUT, self.target / lag))
-        elif 2 * peak >= self.cap or refused:
+        elif (2 * peak >= self.cap or refused) and not (self.slow_start and self.late):
             self.cap = 2 * self.cap if self.slow_start else _GROWTH * self.cap + 1
         self.lowest = inf
         self.heartbeats = 0

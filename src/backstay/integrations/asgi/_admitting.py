@@ -27,6 +27,8 @@ CRITICALITY_HEADER = "Backstay-Criticality"
 
 _HEADER = CRITICALITY_HEADER.lower().encode()
 _DEFAULT = "default"
+_NO_BODY = (b"content-length", b"0")
+_TAKEN = "backstay.admission"  # in the scope of a request that was let in before it came here
 
 AsgiScope = MutableMapping[str, Any]
 CriticalityOf: TypeAlias = "Callable[[AsgiScope], str | None]"
@@ -60,7 +62,11 @@ class TenantRate(Protocol):
 
 
 class AdmittingGuard(Guard):
-    """A guard that refuses what the process cannot finish (503), and what a tenant may not ask for (429)."""
+    """A guard that refuses what the process cannot finish (503), and what a tenant may not ask for (429).
+
+    Attributes:
+        admission: what decides about the first; None for nothing.
+    """
 
     def __init__(
         self,
@@ -87,7 +93,7 @@ class AdmittingGuard(Guard):
             raise ValueError("guard: criticality= says who is refused by admission=: set that, too")
         if (tenant_rate is None) != (tenant is None):
             raise ValueError("guard: tenant_rate= and tenant= need each other: set both, or none")
-        self._admission = admission
+        self.admission = admission
         self._criticality = criticality
         self._tenant_rate = tenant_rate
         self._tenant = tenant
@@ -97,20 +103,39 @@ class AdmittingGuard(Guard):
         if scope["type"] != "http" or scope["path"] in self.options.probes:
             await super().__call__(scope, receive, send)
             return
-        admission = self._admission
+        admission = self.admission
         if admission is None:
             if self._tenant is None or not await self._is_over_its_rate(self._tenant(scope), send):
                 await super().__call__(scope, receive, send)
             return
-        level = self._level_of(scope, admission)
-        if not admission.take(level):
-            await self._shed(admission, level, send)
+        taken = scope.get(_TAKEN) is admission
+        if not taken and not admission.take(self._level_of(scope, admission)):
+            await self._shed(admission, send)
             return
         try:
             if self._tenant is None or not await self._is_over_its_rate(self._tenant(scope), send):
                 await super().__call__(scope, receive, send)
         finally:
-            admission.leave()
+            if not taken:
+                admission.leave()
+
+    def let_in(self, scope: AsgiScope) -> bool | None:
+        """Decide about a request before there is a task for it; for a server's own protocol.
+
+        Returns:
+            True when it was let in: the caller has to call `admission.leave()` when the request
+            is over. False when it is to be answered 503, which has been counted. None when that
+            is not for the admission to decide.
+        """
+        admission = self.admission
+        if admission is None or scope["path"] in self.options.probes:
+            return None
+        if admission.take(self._level_of(scope, admission)):
+            scope[_TAKEN] = admission
+            return True
+        self._counters.requests += 1
+        self._counters.shed += 1
+        return False
 
     def _level_of(self, scope: AsgiScope, admission: Admission) -> str:
         """Return how critical a request is; what cannot be read is counted, and is "default"."""
@@ -129,12 +154,15 @@ class AdmittingGuard(Guard):
             return _DEFAULT
         return level
 
-    async def _shed(self, admission: Admission, level: str, send: Send) -> None:
-        self._counters.requests += 1
-        self._counters.shed += 1
-        retry = retry_after_header(admission.retry_after())
-        text = "busy: this process is asked for more than it can finish in time, try again later"
-        await answer(send, 503, text, (retry,))
+    async def _shed(self, admission: Admission, send: Send) -> None:
+        """Answer in as few bytes as can be: what a no costs is taken from those who are served."""
+        counters = self._counters
+        counters.requests += 1
+        counters.shed += 1
+        # No body, since a server writes it by a system call of its own, and checks each header.
+        headers = (_NO_BODY, retry_after_header(admission.retry_after()))
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body"})
 
     async def _is_over_its_rate(self, tenant: str | None, send: Send) -> bool:
         """Refuse a request whose tenant has used up its rate, and tell whether that was so."""

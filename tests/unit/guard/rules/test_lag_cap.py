@@ -33,6 +33,16 @@ def test_it_doubles_while_it_is_used_until_the_first_cut() -> None:
     assert decided(rule, 5.0, peak=50) == 53  # 1.05 * 50 + 1
 
 
+def test_it_does_not_double_into_a_loop_that_was_late() -> None:
+    """One late heartbeat is no reason to cut, and none to let in twice as much either."""
+    rule = LagCap()
+    hear(rule, 0.05, 0.0)
+    assert decided(rule, 1.0, peak=32) == 32
+    assert rule.slow_start
+    hear(rule, 0.0, 0.0)
+    assert decided(rule, 2.0, peak=32) == 64
+
+
 def test_a_cut_takes_half_at_most_and_leaves_one() -> None:
     """A loop that is seconds late says no more than that it was far too much."""
     rule = LagCap(cap=4.0)
