@@ -21,6 +21,8 @@ ALL = (
     "sync",
     "channels",
     "guard_policy",
+    "guard_bulkhead",
+    "overload",
 )
 HERE = Path(__file__).parent
 

@@ -45,7 +45,7 @@ class Row:
     """One load and what became of it.
 
     Attributes:
-        variant: "bare" or "admission".
+        variant: "bare", "admission", or "door": an admission that uvicorn asks before it begins.
         times: how many times its capacity was offered.
         offered: requests per second.
         good: answered 200 in time, per second.
@@ -169,16 +169,17 @@ def measure() -> list[Figure]:
         if row.variant == "bare":
             continue
         without = bare[row.times].good
+        what = "lost" if row.variant == "admission" else "door"
         note = (
             f"capacity {capacity:.0f}/s, offered {row.offered:.0f}/s: {row.good:.0f}/s good, "
             f"p99 {row.p99_ms:.0f} ms; without: {without:.0f}/s"
         )
         lost = per_cpu_s / max(row.good_per_cpu_s, 0.001)
-        figures.append(Figure(f"overload.lost.{row.times:g}x", lost, "x", note))
-        note = "good without, to good with it"
-        figures.append(
-            Figure(f"overload.bare.{row.times:g}x", without / max(row.good, 0.001), "x", note)
-        )
+        figures.append(Figure(f"overload.{what}.{row.times:g}x", lost, "x", note))
+        if what == "lost":
+            share = without / max(row.good, 0.001)
+            note = "good without an admission, to good with one"
+            figures.append(Figure(f"overload.bare.{row.times:g}x", share, "x", note))
     healthy = rows[-1]
     note = f"{healthy.offered:.0f}/s of 200 ms each, from a cold start: p99 {healthy.p99_ms:.0f} ms"
     figures.append(Figure("overload.refused", healthy.refused * 100, "%", note))
