@@ -123,12 +123,6 @@ BY_SCHEDULE = [
         '        if self.closed:\n            raise self._closed_error("send on")\n',
         "",
     ),
-    Mutation(
-        "a flow does not notice a lost task",
-        FLOWS,
-        "            self._lost = True\n            scope.cancel",
-        "            return\n            scope.cancel",
-    ),
 ]
 
 # What does not depend on the schedule: the cases named say it.

@@ -71,6 +71,26 @@ async def test_a_lost_alarm_leaves_nothing_behind() -> None:
     _ring(gone)  # had the timer been due in this very turn: nothing happens
 
 
+async def test_an_alarm_whose_select_is_cancelled_leaves_nothing_behind() -> None:
+    """The frame of the cancelled task goes, and with it the alarm and its timer."""
+    kept: list[tuple[weakref.ref[object], asyncio.TimerHandle]] = []
+
+    async def wait() -> None:
+        alarm = after(3600)
+        kept.append((weakref.ref(alarm), alarm._timer))  # type: ignore[attr-defined]
+        await select(Channel(), alarm)
+
+    waiting = asyncio.ensure_future(wait())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    del waiting
+    gc.collect()
+    ((gone, timer),) = kept
+    assert gone() is None
+    assert timer.cancelled()
+
+
 async def test_a_ticker_keeps_its_beat() -> None:
     """The first tick comes after one interval; slow rounds do not shift those that follow."""
     seen: list[float] = []
