@@ -19,8 +19,16 @@ def _eager() -> asyncio.AbstractEventLoop:
     return loop
 
 
+def _debug() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 60  # a crowded machine is not what is tested
+    return loop
+
+
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "stock": asyncio.new_event_loop,
+    "debug": _debug,
     "uvloop": uvloop.new_event_loop,
 }
 if sys.version_info >= (3, 12):
@@ -28,7 +36,7 @@ if sys.version_info >= (3, 12):
 
 
 def on_each_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run an async test on the stock loop, on uvloop and, where there are any, with eager tasks."""
+    """Run an async test on the stock loop, in debug mode too, on uvloop, and with eager tasks where they exist."""
 
     @functools.wraps(test)
     def run(loop_name: str, **arguments: Any) -> None:
