@@ -21,6 +21,8 @@ from backstay.guard._judgement import On
 from backstay.guard._policy import Policy
 from backstay.guard._policy_permit import PolicyPermit
 from backstay.guard._policy_statistics import PolicyStatistics
+from backstay.guard._pool import Pool, Taken
+from backstay.guard._pool_records import Holding, PoolStatistics
 from backstay.guard._rate import Rate, RatePermit, RateStatistics
 from backstay.guard._retry import TRANSIENT, Retry, RetryStatistics
 from backstay.guard._throttle import Throttle, ThrottleStatistics
@@ -44,6 +46,7 @@ __all__ = [
     "Guard",
     "Hedge",
     "HedgeStatistics",
+    "Holding",
     "LastGood",
     "LimitRule",
     "Mode",
@@ -51,11 +54,14 @@ __all__ = [
     "Policy",
     "PolicyPermit",
     "PolicyStatistics",
+    "Pool",
+    "PoolStatistics",
     "Rate",
     "RatePermit",
     "RateStatistics",
     "Retry",
     "RetryStatistics",
+    "Taken",
     "Throttle",
     "ThrottleStatistics",
     "find",

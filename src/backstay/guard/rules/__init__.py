@@ -13,6 +13,7 @@ from backstay.guard.rules.gcra import Gcra
 from backstay.guard.rules.gradient_limit import GradientLimit
 from backstay.guard.rules.lag_cap import LagCap
 from backstay.guard.rules.outcomes import FAIL, NEUTRAL, OK, Outcome
+from backstay.guard.rules.pool_rule import PoolRule
 from backstay.guard.rules.queue_delay import QueueDelay
 from backstay.guard.rules.retry_budget import RetryBudget
 from backstay.guard.rules.running_quantile import RunningQuantile
@@ -34,6 +35,7 @@ __all__ = [
     "GradientLimit",
     "LagCap",
     "Outcome",
+    "PoolRule",
     "QueueDelay",
     "RetryBudget",
     "RunningQuantile",
