@@ -55,13 +55,13 @@ class TrackedTask(asyncio.Task[Any]):
             stamp_cancel(self, None)
         return accepted
 
-    if (3, 13) <= sys.version_info < (3, 13, 3):
+    if (3, 13) <= sys.version_info < (3, 14):
 
         def set_name(self, value: object) -> None:
             """Set the name; None is not one.
 
-            These versions name each task that a factory made, "None" where no name was
-            given (https://github.com/python/cpython/issues/130033).
+            This version names each task that a factory made, "None" where no name was
+            given (https://github.com/python/cpython/issues/130033), and at least up to 3.13.5.
             """
             if value is not None:
                 super().set_name(value)

@@ -106,6 +106,9 @@ def test_a_block_of_100_ms_is_reported_within_40_with_its_line(
     run(main, factory)
 
 
+@pytest.mark.skipif(
+    not _loop_sight.sees_frames(), reason="without the GIL there is nothing that it could hold"
+)
 @both
 def test_compiled_code_that_holds_the_interpreter_is_named(
     factory: Callable[[], asyncio.AbstractEventLoop],
