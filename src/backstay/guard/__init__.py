@@ -18,6 +18,7 @@ from backstay.guard._fallback import Fallback, FallbackStatistics, LastGood
 from backstay.guard._guard import Guard, Mode, find, guards
 from backstay.guard._hedge import Hedge, HedgeStatistics
 from backstay.guard._judgement import On
+from backstay.guard._keyed_rate import KeyedRate, KeyedRateStatistics
 from backstay.guard._policy import Policy
 from backstay.guard._policy_permit import PolicyPermit
 from backstay.guard._policy_statistics import PolicyStatistics
@@ -47,6 +48,8 @@ __all__ = [
     "Hedge",
     "HedgeStatistics",
     "Holding",
+    "KeyedRate",
+    "KeyedRateStatistics",
     "LastGood",
     "LimitRule",
     "Mode",

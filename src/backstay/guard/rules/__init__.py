@@ -11,6 +11,7 @@ from backstay.guard.rules.breaker_rule import BreakerRule, BreakerSettings
 from backstay.guard.rules.criticality import SHARES, Criticality
 from backstay.guard.rules.gcra import Gcra
 from backstay.guard.rules.gradient_limit import GradientLimit
+from backstay.guard.rules.hot_keys import HotKey, HotKeys
 from backstay.guard.rules.lag_cap import LagCap
 from backstay.guard.rules.outcomes import FAIL, NEUTRAL, OK, Outcome
 from backstay.guard.rules.pool_rule import PoolRule
@@ -33,6 +34,8 @@ __all__ = [
     "Criticality",
     "Gcra",
     "GradientLimit",
+    "HotKey",
+    "HotKeys",
     "LagCap",
     "Outcome",
     "PoolRule",
