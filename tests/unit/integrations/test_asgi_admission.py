@@ -8,28 +8,8 @@ from typing import Any
 import pytest
 from asgi_harness import Exchange, hello
 
-from backstay.guard import Admission
+from backstay.guard import Admission, KeyedRate
 from backstay.integrations.asgi import CRITICALITY_HEADER, TenantRate, guard
-
-
-class Quota:
-    """Two requests for each tenant, and one more after 2.5 s."""
-
-    rate = 0.4
-    burst = 2.0
-
-    def __init__(self) -> None:
-        self.left: dict[str, int] = {}
-
-    def take(self, key: str, now: float, cost: float = 1.0) -> bool:
-        self.left.setdefault(key, 2)
-        if self.left[key] < cost:
-            return False
-        self.left[key] -= 1
-        return True
-
-    def retry_after(self, key: str, now: float) -> float:
-        return 2.5
 
 
 async def slow(scope: Any, receive: Any, send: Any) -> None:
@@ -153,7 +133,7 @@ async def test_in_the_shadow_nothing_is_refused() -> None:
 @pytest.mark.parametrize("admission", [None, Admission()], ids=["alone", "behind an admission"])
 async def test_a_tenant_beyond_its_rate_is_answered_429(admission: Admission | None) -> None:
     """With when to come back and what its rate is; others do not notice."""
-    quota = Quota()
+    quota = KeyedRate(0.4, 2)
     assert isinstance(quota, TenantRate)
     served = guard(hello, admission=admission, tenant_rate=quota, tenant=tenant_of)
 
@@ -176,11 +156,11 @@ async def test_a_tenant_beyond_its_rate_is_answered_429(admission: Admission | N
 
 async def test_what_is_shed_does_not_use_up_the_rate_of_its_tenant() -> None:
     """The process is asked first."""
-    door, quota = Admission(start=1), Quota()
+    door, quota = Admission(start=1), KeyedRate(0.4, 2)
     served = guard(hello, admission=door, tenant_rate=quota, tenant=lambda scope: "a")
     door.admit("critical")
     assert (await Exchange(served).run()).status == 503
-    assert quota.left == {}
+    assert quota.statistics().keys == 0
     door.leave()
 
 
@@ -190,7 +170,7 @@ async def test_what_is_shed_does_not_use_up_the_rate_of_its_tenant() -> None:
         ({"observe": True, "admission": Admission()}, "mode='shadow'"),
         ({"criticality": lambda scope: None}, "admission="),
         ({"tenant": lambda scope: None}, "need each other"),
-        ({"tenant_rate": Quota()}, "need each other"),
+        ({"tenant_rate": KeyedRate(0.4, 2)}, "need each other"),
     ],
 )
 def test_options_that_have_no_effect_are_refused(options: dict[str, Any], said: str) -> None:
