@@ -98,8 +98,8 @@ def test_flags_that_contradict_each_other(backstay: Command, room: Path) -> None
     assert "contradict each other" in done.stderr
 
 
-def test_a_multiloop_shows_its_queues(start: Start, room: Path) -> None:
-    """Queue lengths, steals, hand-offs and parks, and no complaint about loops made for blocking."""
+def test_a_multiloop_shows_its_queues(start: Start, backstay: Command, room: Path) -> None:
+    """Queue lengths, steals, hand-offs and parks, also in `ps`, and no complaint about loops made for blocking."""
     (room / "pooled.py").write_text(
         "import asyncio, time\n"
         "from backstay.multiloop import Multiloop\n"
@@ -124,5 +124,9 @@ def test_a_multiloop_shows_its_queues(start: Start, room: Path) -> None:
     assert pools[0]["name"] == "render"
     assert [one["name"] for one in pools[0]["loops"]] == ["render/0", "render/1"]
     assert {"waiting", "queued", "steals", "hand_offs", "parks"} <= set(pools[0])
+    shown = backstay("ps", str(room / "admin.sock"))
+    assert "multiloop render  open, 2 loops, " in shown.stdout
+    assert "hand-off" in shown.stdout
+    assert "  render/1  " in shown.stdout
     assert process.end() == 0
     assert "was blocked" not in process.log

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
+from backstay.multiloop import LoopStatistics, MultiloopStatistics
 from backstay.observe import dump
 from backstay.observe.dump import Dump, Group, Member, to_json, to_text
 from backstay.observe.dump import _snapshot as taking
@@ -111,6 +113,49 @@ def test_narrow_terminals_get_paragraphs() -> None:
         "    running at  asyncio/base_events.py:5",
         "    started at  ? (serve)",
         "    for         -",
+    ]
+
+
+def test_multiloops_are_shown_above_the_tasks() -> None:
+    """Queue lengths, steals, hand-offs and parks of each scheduler, and a line for each loop."""
+    loop = LoopStatistics(
+        name="render/0",
+        state="blocked",
+        queued=2,
+        running=1,
+        started=9,
+        steals=1,
+        stolen=3,
+        hand_offs=1,
+        handed_off=4,
+        global_looks=2,
+        parks=5,
+        stale=0,
+    )
+    pool = MultiloopStatistics(
+        name="render",
+        state="open",
+        procs=1,
+        waiting=7,
+        queued=2,
+        running=1,
+        alive=10,
+        started=9,
+        dropped=0,
+        steals=1,
+        stolen=3,
+        hand_offs=1,
+        handed_off=4,
+        parks=5,
+        loops=(loop,),
+    )
+    text = to_text({**to_json(made(group())), "multiloops": [asdict(pool)]}, width=200)
+    assert text.splitlines()[:5] == [
+        "3 tasks in 1 group, process 4711",
+        "multiloop render  open, 1 loop, 7 for any loop, 2 queued, 1 running, 9 started",
+        "  1 steal of 3 jobs, 1 hand-off of 4 jobs, 5 parks",
+        "  render/0  blocked, 2 queued, 1 running, 9 started",
+        "",
     ]
 
 

@@ -14,7 +14,11 @@ from typing import Any
 from backstay import leak
 from backstay._base import now
 from backstay.observe.admin._http import Request
-from backstay.observe.admin._statistics import Pulses, process_statistics
+from backstay.observe.admin._statistics import (
+    Pulses,
+    multiloop_statistics,
+    process_statistics,
+)
 from backstay.observe.dump import document as dump_document
 from backstay.tasks import installed_loops
 
@@ -117,7 +121,9 @@ class Documents:
         return 200, asdict(record)
 
     def _ps(self, asked: Request) -> tuple[int, object]:
-        return 200, dump_document(stacks=asked.switch("stacks"), tree=asked.switch("tree"))
+        found = dump_document(stacks=asked.switch("stacks"), tree=asked.switch("tree"))
+        pools = multiloop_statistics()
+        return 200, {**found, "multiloops": pools} if pools else found
 
     def _leaks(self, asked: Request) -> tuple[int, object]:
         report = self._report()

@@ -18,7 +18,13 @@ from backstay._base import now
 from backstay.multiloop import running_multiloops
 from backstay.tasks import installed_loops, live_tasks
 
-__all__ = ["ProcessStatistics", "Pulses", "backstay_version", "process_statistics"]
+__all__ = [
+    "ProcessStatistics",
+    "Pulses",
+    "backstay_version",
+    "multiloop_statistics",
+    "process_statistics",
+]
 
 Loop = asyncio.AbstractEventLoop
 
@@ -146,8 +152,13 @@ def process_statistics(
         ready=ready,
         requests=None if requests is None else _plain(requests()),
         blocked=None if blocked is None else _without_stacks(_plain(blocked())),
-        multiloops=tuple(dataclasses.asdict(pool.statistics()) for pool in running_multiloops()),
+        multiloops=multiloop_statistics(),
     )
+
+
+def multiloop_statistics() -> tuple[Mapping[str, object], ...]:
+    """Return the queues, steals, hand-offs and parks of each multiloop; callable from any thread."""
+    return tuple(dataclasses.asdict(pool.statistics()) for pool in running_multiloops())
 
 
 def _without_stacks(blocked: Mapping[str, object] | None) -> Mapping[str, object] | None:

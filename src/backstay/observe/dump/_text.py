@@ -26,6 +26,7 @@ def to_text(document: Document, *, width: int | None = None) -> str:
     Args:
         document: what `document()` returned here or in another process. With a
             tree in it the tree is shown, with stacks in it the stacks, else the table.
+            The admin plane adds the statistics of multiloops, which are shown above.
         width: columns of the terminal; found out when omitted. The table needs
             about 100, and turns into short paragraphs in less.
 
@@ -43,7 +44,13 @@ def to_text(document: Document, *, width: int | None = None) -> str:
     else:
         shown = groups[:_ROWS]
         body = _table(shown, width)
-    lines = [_summary(document), "", *body, *_left_out(document, groups[len(shown) :])]
+    lines = [
+        _summary(document),
+        *(line for pool in document.get("multiloops", ()) for line in _multiloop(pool)),
+        "",
+        *body,
+        *_left_out(document, groups[len(shown) :]),
+    ]
     return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
 
 
@@ -60,6 +67,28 @@ def _left_out(document: Document, cut: Sequence[Document]) -> list[str]:
         return []
     tasks = sum(group["count"] for group in cut) + document.get("tasks_left_out", 0)
     return ["", f"… and {_count(number, 'more group')} with {_count(tasks, 'task')}"]
+
+
+# -- multiloops --------------------------------------------------------------------
+
+
+def _multiloop(pool: Document) -> Iterator[str]:
+    """Show the queues of a scheduler, and what moved between them since its start."""
+    yield (
+        f"multiloop {pool['name']}  {pool['state']}, {_count(pool['procs'], 'loop')}, "
+        f"{pool['waiting']:,} for any loop, {pool['queued']:,} queued, {pool['running']:,} running, "
+        f"{pool['started']:,} started"
+    )
+    yield (
+        f"  {_count(pool['steals'], 'steal')} of {_count(pool['stolen'], 'job')}, "
+        f"{_count(pool['hand_offs'], 'hand-off')} of {_count(pool['handed_off'], 'job')}, "
+        f"{_count(pool['parks'], 'park')}"
+    )
+    for one in pool["loops"]:
+        yield (
+            f"  {one['name']}  {one['state']}, {one['queued']:,} queued, {one['running']:,} running, "
+            f"{one['started']:,} started"
+        )
 
 
 # -- table -------------------------------------------------------------------------
