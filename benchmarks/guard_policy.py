@@ -21,7 +21,7 @@ import stamina
 import tenacity
 from hyx.ratelimit import tokenbucket
 
-from backstay.guard import Breaker, Bulkhead, Policy, Rate, Retry, Throttle
+from backstay.guard import Breaker, Bulkhead, Deadline, Policy, Rate, Retry, Throttle
 from benchmarks.peers.breakers import KITS
 from benchmarks.rounds import Figure, low
 
@@ -108,6 +108,7 @@ def _runs() -> dict[str, Callable[[], Awaitable[float]]]:
         "Breaker": Breaker()(_work),
         "Rate": Rate(PLENTY, PLENTY)(_work),
         "Bulkhead": Bulkhead(32)(_work),
+        "Deadline": Deadline(2.0)(_work),
         "Policy, empty": _policy(),
         "Policy, deadline": _policy(deadline=2.0),
         "Policy, all": _policy(
@@ -162,7 +163,8 @@ def measure() -> list[Figure]:
         figure("guard.bulkhead", "Bulkhead block", "asyncio.Semaphore"),
         figure("guard.breaker", "Breaker", *breakers),
         figure("guard.throttle", "Throttle"),
-        figure("guard.deadline", "Policy, deadline", "Policy, empty", "asyncio.timeout"),
+        figure("guard.deadline", "Deadline", "asyncio.timeout"),
+        figure("guard.policy.deadline", "Policy, deadline", "Policy, empty"),
         figure("guard.policy", "Policy, all", "stack of five"),
         Figure(
             "guard.policy.of_stack",

@@ -14,6 +14,7 @@ from backstay.guard._admission import Admission, AdmissionPermit, AdmissionStati
 from backstay.guard._breaker import Breaker, BreakerStatistics
 from backstay.guard._budget import Budget, BudgetStatistics
 from backstay.guard._bulkhead import Bulkhead, BulkheadStatistics
+from backstay.guard._deadline import Deadline, DeadlineStatistics
 from backstay.guard._fallback import Fallback, FallbackStatistics, LastGood
 from backstay.guard._guard import Guard, Mode, find, guards
 from backstay.guard._hedge import Hedge, HedgeStatistics
@@ -42,6 +43,8 @@ __all__ = [
     "BudgetStatistics",
     "Bulkhead",
     "BulkheadStatistics",
+    "Deadline",
+    "DeadlineStatistics",
     "Fallback",
     "FallbackStatistics",
     "Guard",
