@@ -7,12 +7,17 @@ service could do at best, and at most 2 % refused of a load that it could carry.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
 import pytest
-from overload_model import FINISH_S, Outcome, Service, Work, best_rate
+from overload_model import FINISH_S, REJECT_S, Outcome, Service, Work, best_rate
+
+from backstay import now
+from backstay.guard import Admission
+from backstay.testing import run_virtual
 
 CPU_S = 0.0021
 COST_S = CPU_S + FINISH_S
@@ -177,3 +182,39 @@ def test_the_critical_are_the_last_to_be_refused() -> None:
     assert refused["critical"] < refused["default"] < refused["sheddable"]
     assert refused["background"] > 0.9
     assert outcome.rate >= 0.97 * best_rate(rate, COST_S)
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["handlers that wait", "that never wait"])
+def test_the_real_admission_does_what_the_model_does(waits: bool) -> None:
+    """The same load at three times the capacity, on a real loop whose clock the handlers move."""
+    rate, seconds, dice = 3 / COST_S, 6.0, Random(1)
+    took: list[float] = []
+    door = Admission()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        clock = loop.clock  # type: ignore[attr-defined]
+
+        async def handle(due: float) -> None:
+            if not door.take():
+                clock.advance(REJECT_S)
+                return
+            try:
+                clock.advance(CPU_S)
+                if waits:
+                    await asyncio.sleep(0.005)
+                clock.advance(FINISH_S)
+            finally:
+                door.leave()
+            took.append(now() - due)
+
+        due = 0.0
+        while (due := due + dice.expovariate(rate)) < seconds:
+            loop.call_at(due, lambda due=due: loop.create_task(handle(due)))
+        await asyncio.sleep(seconds)
+
+    run_virtual(main, track=False)
+    good = [one for one in took if one <= 0.3]
+    assert len(good) / seconds >= 0.9 * best_rate(rate, COST_S)
+    assert sorted(took)[int(0.99 * len(took))] <= 0.15
+    assert door.statistics().cut > 3

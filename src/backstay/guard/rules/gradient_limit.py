@@ -11,10 +11,10 @@ as far as it is used. Overload: short rises at once and long hardly, so the limi
 falls. Afterwards: long is still high, so the limit grows; `long` is pulled down
 quickly once it is twice `short`.
 
-Its weak spot is that "slower" need not be "queueing": a dependency that answers in
-0.2 s because that is how long it takes gets a limit of 20 to start with, and calls
-that would have been fine are refused. So it is for the client side of one
-dependency, and never for a server.
+Its weak spot is the start: a dependency that answers in 0.2 s because that is how long
+it takes gets a limit of 20, which climbs by less than one a second, and calls that would
+have been fine are refused: 86 % of a thousand a second in our model. So it is for the
+client side of one dependency with a fitting `initial`, and never for a server.
 
 `Gradient2Limit` within `WindowedLimit` of Netflix's concurrency-limits. What is
 different here: there a window in which calls were dropped may still raise the limit

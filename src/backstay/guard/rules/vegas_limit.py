@@ -7,9 +7,8 @@ enough to know that there is no more to have, too few to be late.
 
 It believes that one time is right for all calls. Where fast and slow calls share a
 dependency, or the time depends on the question, the fast ones set the least and the
-slow ones look like a queue: of a healthy mix of 90 fast calls and 10 slow ones it
-refuses most. So it is for one dependency and one kind of call, on the client side,
-and never for a server.
+slow ones look like a queue as soon as the limit is in use. So it is for one dependency
+and one kind of call, on the client side, and not for a server.
 
 Vegas: L. Brakmo and L. Peterson, 1995. The form for concurrency, with thresholds in
 log10 of the limit and a least time that is measured anew now and then, is
