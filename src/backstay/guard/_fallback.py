@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
+from backstay.errors import GuardMisuse
 from backstay.guard._call_around import call_around
 from backstay.guard._guard import Guard
 from backstay.guard._judgement import On, counts
@@ -216,7 +217,15 @@ class LastGood(Fallback[T]):
     def _key_of(self, args: Any, kwargs: Mapping[str, Any]) -> Hashable:
         if self._key is not None:
             return self._key(*args, **kwargs)
-        return (args, tuple(sorted(kwargs.items()))) if kwargs else args
+        key = (args, tuple(sorted(kwargs.items()))) if kwargs else args
+        try:
+            hash(key)
+        except TypeError as error:
+            raise GuardMisuse(
+                f"{self._title()} tells calls apart by their arguments, and these cannot be "
+                f"({error}): give it key=, a function of the arguments"
+            ) from error
+        return key
 
     def statistics(self) -> FallbackStatistics:
         """Return how it is doing."""

@@ -157,7 +157,9 @@ class Rate(Guard):
         ):
             self.refuse(self._too_early(cost, wait, left))
             return
-        if self._shadow:
+        if self._shadow:  # it would have been served in the end, so it counts as served
+            self._rule.due = max(self._rule.due, now) + cost / self._rule.rate
+            self._granted += cost
             return
         waiter = self._waiter()
         entry = waiter, cost

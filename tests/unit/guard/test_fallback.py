@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from backstay import now
-from backstay.errors import OpenError
+from backstay.errors import GuardMisuse, OpenError
 from backstay.guard import Fallback, LastGood
 
 
@@ -127,6 +127,17 @@ async def test_the_cache_is_bounded_and_may_have_a_key_of_its_own() -> None:
     assert await last.call(fetch, {"id": 1, "broken": 1}) == 1
     with pytest.raises(ConnectionError):
         await last.call(fetch, {"id": 2, "broken": 1})
+
+
+async def test_arguments_that_cannot_tell_calls_apart_are_refused_with_the_cure() -> None:
+    """At the first call, and not when it fails one night."""
+    last: LastGood[str] = LastGood(max_age=10.0)
+
+    async def fetch(item: dict[str, int]) -> str:
+        return "fine"
+
+    with pytest.raises(GuardMisuse, match="give it key="):
+        await last.call(fetch, {"id": 1})
 
 
 def test_nonsense_is_refused() -> None:

@@ -149,6 +149,11 @@ async def test_in_shadow_mode_nobody_waits() -> None:
         await rate.acquire()
     assert now() == 0.0
     assert rate.rejected == 4
+    patient = Rate(10, 1, mode="shadow")
+    for _ in range(5):
+        await patient.acquire()
+    assert now() == 0.0
+    assert (patient.rejected, patient.statistics().granted) == (0, 5)
 
 
 async def test_as_a_block_a_permit_and_a_decorator() -> None:
