@@ -99,7 +99,7 @@ async def test_probes_criticality_and_what_stands_around_the_guard() -> None:
 
 async def test_pipelined_requests_are_decided_by_the_guard_when_their_turn_comes() -> None:
     """The door leaves alone what uvicorn queues."""
-    door = Admission(start=1)
+    door = Admission()
     served = guard(slow, admission=door)
     async with serving(served, http=door_protocol(served), lifespan="off") as server:
         one = b"GET / HTTP/1.1\r\nhost: t\r\n\r\n"
