@@ -154,6 +154,21 @@ async def test_a_tenant_beyond_its_rate_is_answered_429(admission: Admission | N
         assert admission.in_flight == 0
 
 
+async def test_a_keyed_rate_counts_what_the_door_refuses() -> None:
+    """It is the one that people look at; and its shadow mode holds here, too."""
+    tenants = KeyedRate(2.0, burst=2, name="tenants")
+    served = guard(hello, tenant_rate=tenants, tenant=lambda scope: "a")
+    assert [(await Exchange(served).run()).status for _ in range(3)] == [200, 200, 429]
+    assert (tenants.rejected, served.statistics().limited) == (1, 1)
+    await asyncio.sleep(0.5)
+    refused = [await Exchange(served).run() for _ in range(2)][1]
+    assert refused.headers["retry-after"] == "1"
+    assert refused.headers["ratelimit-policy"] == '"tenant";q=2;w=1'
+    tenants.update(mode="shadow")
+    assert (await Exchange(served).run()).status == 200
+    assert (tenants.rejected, served.statistics().limited) == (3, 2)
+
+
 async def test_what_is_shed_does_not_use_up_the_rate_of_its_tenant() -> None:
     """The process is asked first."""
     door, quota = Admission(start=1), KeyedRate(0.4, 2)

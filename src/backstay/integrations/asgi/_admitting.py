@@ -15,7 +15,9 @@ from collections.abc import Callable, MutableMapping
 from math import ceil
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from backstay import guard as guards
 from backstay._base import now
+from backstay.errors import LimitError
 from backstay.guard import Admission
 from backstay.integrations.asgi._answers import App, Receive, Send, answer, retry_after_header
 from backstay.integrations.asgi._guard import Guard
@@ -172,9 +174,11 @@ class AdmittingGuard(Guard):
         at = now()
         if limit.take(tenant, at):
             return False
+        wait = limit.retry_after(tenant, at)
+        if isinstance(limit, guards.Guard) and not _refuses(limit, wait):
+            return False
         self._counters.requests += 1
         self._counters.limited += 1
-        wait = limit.retry_after(tenant, at)
         await answer(
             send,
             429,
@@ -185,6 +189,17 @@ class AdmittingGuard(Guard):
             ),
         )
         return True
+
+
+def _refuses(limit: guards.Guard, wait: float) -> bool:
+    """Let the rate count a refusal and tell who listens; False in shadow mode, which refuses nothing."""
+    try:
+        limit.refuse(
+            LimitError("a tenant has used up its rate", policy=limit.name, retry_after=wait)
+        )
+    except LimitError:
+        return True
+    return False
 
 
 def rate_headers(rate: float, burst: float, wait: float) -> tuple[tuple[bytes, bytes], ...]:
