@@ -203,11 +203,14 @@ def scope_children(link: Any, leaf: Any, loop: asyncio.AbstractEventLoop) -> str
     return ""
 
 
+_OURS = ("backstay.sync.", "backstay.guard.")
+
+
 def sync_state(link: Any, leaf: Any, loop: asyncio.AbstractEventLoop) -> str:
     """Let one of our own primitives say its name, and who holds it or what is missing."""
     for thing in gc.get_referents(link):
         kind = kind_of(thing)
-        if kind.__module__.startswith("backstay.sync.") and hasattr(kind, "_in_words"):
+        if kind.__module__.startswith(_OURS) and hasattr(kind, "_in_words"):
             return str(thing._in_words())
     return ""
 

@@ -169,6 +169,11 @@ ASYNCIO_RULES: Table = {
     "backstay.sync._single_flight": {
         "SingleFlight._follow": Rule("task", "single flight", detail.sync_state),
     },
+    "backstay.guard._bulkhead": {
+        "Bulkhead._wait": Rule("semaphore", "bulkhead", detail.sync_state),
+    },
+    "backstay.guard._rate": {"Rate.acquire": Rule("timer", "rate limit", detail.sync_state)},
+    "backstay.guard._pool": {"Pool._wait": Rule("semaphore", "pool", detail.sync_state)},
     "backstay.tasks._scope": {
         "Scope.__aexit__": Rule("task", "scope exit", detail.scope_children),
         "Scope.go_wait": Rule("semaphore", "scope place", detail.scope_children),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 
@@ -17,6 +18,29 @@ def test_port_zero_is_any_free_one() -> None:
     with bind("127.0.0.1", 0) as sock:
         assert url_of(sock) == f"http://127.0.0.1:{sock.getsockname()[1]}"
         assert not sock.get_inheritable()
+
+
+def test_what_is_accepted_sends_small_answers_at_once() -> None:
+    """asyncio sets TCP_NODELAY where the listener says that it is TCP."""
+
+    async def main() -> int:
+        seen = asyncio.get_running_loop().create_future()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            peer = writer.get_extra_info("socket")
+            seen.set_result(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+            await writer.wait_closed()
+
+        sock = bind("127.0.0.1", 0)
+        async with await asyncio.start_server(serve, sock=sock):
+            _, writer = await asyncio.open_connection(*sock.getsockname())
+            nodelay = int(await seen)
+            writer.close()
+            await writer.wait_closed()
+        return nodelay
+
+    assert asyncio.run(main())
 
 
 def test_ipv6_urls_have_brackets() -> None:
