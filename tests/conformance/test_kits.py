@@ -32,11 +32,27 @@ def kits() -> Iterator[tuple[str, LockKit | ChannelKit]]:
     )
     mutex = part("backstay.sync", "Mutex")
     yield "Mutex", LockKit(mutex, lambda m: m.lock(), lambda m: m.unlock())
+    semaphore = part("backstay.sync", "Semaphore")
+    yield "Semaphore", LockKit(lambda: semaphore(2), places=2)
+    rwmutex = part("backstay.sync", "RWMutex")
+    yield (
+        "RWMutex.write",
+        LockKit(lambda: rwmutex().write, lambda side: side.lock(), lambda side: side.unlock()),
+    )
     channel = part("backstay.channels", "Channel")
     closed = part("backstay.errors", "ChannelClosed")
     yield (
         "Channel",
         ChannelKit(channel, close=lambda c: c.close(), closed=closed, capacities=(0, 1, 2, 5)),
+    )
+    yield (
+        "shared-Channel",
+        ChannelKit(
+            lambda capacity: channel(capacity, shared=True),
+            close=lambda c: c.close(),
+            closed=closed,
+            capacities=(0, 1, 2),
+        ),
     )
 
 

@@ -312,3 +312,46 @@ async def test_cause() -> None:
         await asyncio.sleep(0)
     assert str(inner.cause) == "inner first"
     assert str(outer.cause) == "outer later"
+
+
+@on_each_loop
+async def test_a_value_needs_a_key() -> None:
+    """TestWithValueChecksKey: what is not a key is refused; two keys of one name are two."""
+    with pytest.raises(TypeError, match="takes a Key, not 'tenant'"), bind("tenant", 1):  # type: ignore[arg-type]
+        pytest.fail("it was bound")
+    twin: Key[str] = Key("name")
+    with bind(NAME, "a"), bind(twin, "b"):
+        assert (NAME.get(), twin.get()) == ("a", "b")
+
+
+@on_each_loop
+async def test_a_deadline_that_struck_is_a_time_out() -> None:
+    """TestDeadlineExceededSupportsTimeout: code that knows time-outs only understands it."""
+    with pytest.raises(TimeoutError) as caught:
+        async with backstay.timeout(SHORT):
+            await asyncio.sleep(10)
+    assert isinstance(caught.value, DeadlineExceeded)
+
+
+@on_each_loop
+async def test_blocks_of_others_in_between_cost_no_task() -> None:
+    """XTestCustomContextGoroutines: the end passes through asyncio's own blocks, and nobody watches for it."""
+    ended: list[str] = []
+
+    async def inner() -> None:
+        try:
+            async with asyncio.timeout(50), asyncio.TaskGroup() as group:
+                before = len(asyncio.all_tasks())
+                async with Scope("inner"):
+                    assert len(asyncio.all_tasks()) == before
+                    group.create_task(asyncio.sleep(10))
+                    await asyncio.sleep(10)
+        finally:
+            ended.append("inner")
+
+    async with Scope("outer") as outer:
+        outer.go(inner)
+        await turns()
+        outer.cancel("enough")
+    assert ended == ["inner"]
+    assert str(outer.cause) == "enough"

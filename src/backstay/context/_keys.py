@@ -68,7 +68,15 @@ class Key(Generic[T]):
 
 @contextmanager
 def bind(key: Key[T], value: T) -> Generator[None]:
-    """Bind `key` to `value` inside the block and in everything called or spawned from it."""
+    """Bind `key` to `value` inside the block and in everything called or spawned from it.
+
+    Raises:
+        TypeError: `key` is not a `Key`.
+    """
+    if not isinstance(key, Key):  # a string would do until the next call to another process
+        raise TypeError(
+            f"bind() takes a Key, not {key!r}: make one at module level, KEY = Key[str]({str(key)!r})"
+        )
     token = enter(current().with_value(key, value))
     try:
         yield

@@ -231,7 +231,7 @@ class Algebra:
 @pytest.mark.slow
 @LOOPS
 def test_power_series(factory: Factory) -> None:
-    """powser1.go: 1/(1-x) squared is 1 + 2x + 3x^2 …, its integral is 1/(1-x) again."""
+    """powser1.go, and powser2.go, whose items are objects as all of ours: 1/(1-x) squared is 1 + 2x + 3x^2 …, its integral is 1/(1-x) again."""
 
     async def main() -> None:
         async with Scope("series", on_exit="cancel") as scope:
