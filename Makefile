@@ -1,11 +1,11 @@
 # The verbs of this repository; each does all the set-up it needs.
-.PHONY: help index setup demo test check format docs bench services clean lock surface protos
+.PHONY: help index setup demo test check format docs bench services services-stop clean lock surface protos
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
 
 setup:  ## prepare .venv with everything for development
 	@scripts/setup dev
@@ -30,8 +30,11 @@ docs: setup  ## links, reachability and every runnable snippet of the documentat
 bench: setup  ## every promise in benchmarks/, gated by its budget
 	@$(PY) -m benchmarks
 
-services:  ## optional tiers on real servers; none is needed yet
-	@echo "no tier needs a server yet: the demo and all tests run on embedded parts"
+services:  ## start the real servers of the optional tiers; .services/addresses.env says where they are
+	@scripts/services start
+
+services-stop:  ## stop them, and leave nothing behind
+	@scripts/services stop
 
 lock: setup  ## regenerate the locks after editing requirements/*.in
 	@scripts/lock
@@ -46,6 +49,7 @@ protos: setup  ## regenerate the gRPC code of the shop
 	@scripts/regenerate-protos
 
 clean:  ## remove what set-up, demo and tests have made
-	@rm -rf .venv .venv-* out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@scripts/services stop >/dev/null 2>&1 || true
+	@rm -rf .services .venv .venv-* out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find . -name '*.egg-info' -type d -prune -exec rm -rf {} +
