@@ -11,6 +11,7 @@ from backstay.guard._adaptive_bulkhead import (
     LimitRule,
 )
 from backstay.guard._admission import Admission, AdmissionPermit, AdmissionStatistics
+from backstay.guard._blocking_workers import BlockingWorkers, thread_workers
 from backstay.guard._breaker import Breaker, BreakerStatistics
 from backstay.guard._budget import Budget, BudgetStatistics
 from backstay.guard._bulkhead import Bulkhead, BulkheadStatistics
@@ -18,6 +19,7 @@ from backstay.guard._deadline import Deadline, DeadlineStatistics
 from backstay.guard._fallback import Fallback, FallbackStatistics, LastGood
 from backstay.guard._guard import Guard, Mode, find, guards
 from backstay.guard._hedge import Hedge, HedgeStatistics
+from backstay.guard._job import Job, JobRecord
 from backstay.guard._judgement import On
 from backstay.guard._keyed_rate import KeyedRate, KeyedRateStatistics
 from backstay.guard._policy import Policy
@@ -28,6 +30,10 @@ from backstay.guard._pool_records import Holding, PoolStatistics
 from backstay.guard._rate import Rate, RatePermit, RateStatistics
 from backstay.guard._retry import TRANSIENT, Retry, RetryStatistics
 from backstay.guard._throttle import Throttle, ThrottleStatistics
+from backstay.guard._worker_processes import WorkerDied, process_workers
+from backstay.guard._worker_settings import OnFull, WorkerOptions
+from backstay.guard._worker_statistics import WorkerStatistics
+from backstay.guard._workers import WorkerPool
 
 __all__ = [
     "TRANSIENT",
@@ -37,6 +43,7 @@ __all__ = [
     "Admission",
     "AdmissionPermit",
     "AdmissionStatistics",
+    "BlockingWorkers",
     "Breaker",
     "BreakerStatistics",
     "Budget",
@@ -51,12 +58,15 @@ __all__ = [
     "Hedge",
     "HedgeStatistics",
     "Holding",
+    "Job",
+    "JobRecord",
     "KeyedRate",
     "KeyedRateStatistics",
     "LastGood",
     "LimitRule",
     "Mode",
     "On",
+    "OnFull",
     "Policy",
     "PolicyPermit",
     "PolicyStatistics",
@@ -70,6 +80,12 @@ __all__ = [
     "Taken",
     "Throttle",
     "ThrottleStatistics",
+    "WorkerDied",
+    "WorkerOptions",
+    "WorkerPool",
+    "WorkerStatistics",
     "find",
     "guards",
+    "process_workers",
+    "thread_workers",
 ]

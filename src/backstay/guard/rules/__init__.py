@@ -12,6 +12,7 @@ from backstay.guard.rules.criticality import SHARES, Criticality
 from backstay.guard.rules.gcra import Gcra
 from backstay.guard.rules.gradient_limit import GradientLimit
 from backstay.guard.rules.hot_keys import HotKey, HotKeys
+from backstay.guard.rules.job_queue import JobQueue
 from backstay.guard.rules.lag_cap import LagCap
 from backstay.guard.rules.outcomes import FAIL, NEUTRAL, OK, Outcome
 from backstay.guard.rules.pool_rule import PoolRule
@@ -36,6 +37,7 @@ __all__ = [
     "GradientLimit",
     "HotKey",
     "HotKeys",
+    "JobQueue",
     "LagCap",
     "Outcome",
     "PoolRule",
