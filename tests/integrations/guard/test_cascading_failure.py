@@ -82,11 +82,9 @@ async def offer(client: aiohttp.ClientSession, front: str) -> tuple[dict[str, Se
             await asyncio.sleep(due - loop.time())
         path = "/catalogue" if number % 20 else "/checkout"
         asks.append(asyncio.create_task(ask(path, number >= RATE * FILLS_S)))
-    state = "?"
-    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-        async with client.get(front + "/state", timeout=aiohttp.ClientTimeout(2)) as reply:
-            state = await reply.text()
     await asyncio.gather(*asks)
+    async with client.get(front + "/state", timeout=aiohttp.ClientTimeout(10)) as reply:
+        state = await reply.text()
     return seen, state
 
 
