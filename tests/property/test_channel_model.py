@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -13,7 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from backstay import Channel, select
 from backstay.errors import ChannelClosed, WouldBlock
+from backstay.sync._wake_queue import wake_queue
 from backstay.testing import VirtualLoop
+
+WAYS = ["recv", "recv2", "recv_many", "select", "iterate"]
 
 
 class Waiting:
@@ -32,19 +37,24 @@ class ChannelMachine(RuleBasedStateMachine):
         self.loop = VirtualLoop()
         self.number = 0
 
-    @initialize(capacity=st.integers(0, 3), shared=st.booleans())
+    @initialize(capacity=st.sampled_from([0, 1, 1, 2, 2, 3, 130, 200]), shared=st.booleans())
     def make(self, capacity: int, shared: bool) -> None:
         self.channel: Channel[int] = Channel(capacity, shared=shared)
         self.capacity = capacity
+        self.returned: deque[int] = deque()  # stand before the items, and take up room as they do
         self.items: deque[int] = deque()
         self.receivers: deque[Waiting] = deque()
         self.senders: deque[Waiting] = deque()
         self.closed = False
 
     def settle(self) -> None:
+        """Let everybody go on who can; afterwards nobody has to pause before an operation begins."""
         self.loop.run_until_complete(asyncio.sleep(0))
         self.loop.run_until_complete(asyncio.sleep(0))
-        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.run_until_complete(self.turn())
+
+    async def turn(self) -> None:
+        await wake_queue().pause()
 
     def fresh(self) -> int:
         self.number += 1
@@ -52,39 +62,47 @@ class ChannelMachine(RuleBasedStateMachine):
 
     # -- the model -----------------------------------------------------------------
 
+    @property
+    def length(self) -> int:
+        return len(self.returned) + len(self.items)
+
     def model_send(self, item: int) -> Waiting | str | None:
         """Return the receiver that gets it, "closed", "buffered", or None when it waits."""
         if self.closed:
             return "closed"
         if self.receivers:
             return self.receivers.popleft()
-        if len(self.items) < self.capacity:
+        if self.length < self.capacity:
             self.items.append(item)
             return "buffered"
         return None
 
     def model_recv(self) -> int | str | None:
-        if self.items:
-            item = self.items.popleft()
-            if self.senders and len(self.items) < self.capacity:
-                sender = self.senders.popleft()
-                self.settle()
-                assert sender.task.done(), "the sender whose item moved up goes on"
-                assert sender.item is not None
-                self.items.append(sender.item)
+        """Return the item, "closed", or None when it waits."""
+        if self.returned or self.items:
+            item = (self.returned or self.items).popleft()
+            if self.senders and self.length < self.capacity:
+                self.items.append(self.through(self.senders.popleft()))
             return item
         if self.senders:
-            sender = self.senders.popleft()
-            self.settle()
-            assert sender.task.done()
-            return sender.item
+            return self.through(self.senders.popleft())
         return "closed" if self.closed else None
+
+    def through(self, sender: Waiting) -> int:
+        """Return what a sender sends whose turn has come; it goes on."""
+        self.settle()
+        assert sender.task.done(), "the sender whose item was taken goes on"
+        assert sender.item is not None
+        return sender.item
 
     # -- what can be done -------------------------------------------------------------
 
-    @rule(way=st.sampled_from(["send", "select"]))
+    @rule(way=st.sampled_from(["send", "select", "nowait"]))
     def send(self, way: str) -> None:
         item = self.fresh()
+        if way == "nowait":
+            self.send_nowait(item)
+            return
         work = self.channel.send(item) if way == "send" else select((self.channel, item), None)
         task = self.loop.create_task(work)
         self.settle()
@@ -99,35 +117,34 @@ class ChannelMachine(RuleBasedStateMachine):
             if isinstance(outcome, Waiting):
                 assert self.value_of(outcome) == item
 
-    @rule()
-    def send_nowait(self) -> None:
-        item = self.fresh()
-        wanted: type[Exception] | None = None
-        if self.closed:
-            wanted = ChannelClosed
-        elif not self.receivers and len(self.items) >= self.capacity:
-            wanted = WouldBlock
-        if wanted is not None:
-            with pytest.raises(wanted):
+    def send_nowait(self, item: int) -> None:
+        outcome = self.model_send(item)
+        if outcome == "closed" or outcome is None:
+            with pytest.raises(ChannelClosed if outcome else WouldBlock):
                 self.channel.send_nowait(item)
             return
         self.channel.send_nowait(item)
-        outcome = self.model_send(item)
         self.settle()
         if isinstance(outcome, Waiting):
             assert self.value_of(outcome) == item
 
-    @rule(way=st.sampled_from(["recv", "recv2", "recv_many", "select", "iterate"]))
-    def receive(self, way: str) -> None:
+    def receive_by(self, way: str) -> asyncio.Task[Any]:
         channel = self.channel
-        work = {
+        work: Coroutine[Any, Any, Any] = {
             "recv": channel.recv,
             "recv2": channel.recv2,
             "recv_many": lambda: channel.recv_many(1),
             "select": lambda: select(channel, Channel()),
             "iterate": channel.__anext__,
         }[way]()
-        task = self.loop.create_task(work)
+        return self.loop.create_task(work)
+
+    @rule(way=st.sampled_from([*WAYS, "nowait"]))
+    def receive(self, way: str) -> None:
+        if way == "nowait":
+            self.receive_nowait()
+            return
+        task = self.receive_by(way)
         self.settle()
         outcome = self.model_recv()
         waiting = Waiting(task, None)
@@ -139,9 +156,8 @@ class ChannelMachine(RuleBasedStateMachine):
         else:
             assert self.value_of(waiting) == outcome
 
-    @rule()
     def receive_nowait(self) -> None:
-        if self.items or self.senders:
+        if self.length or self.senders:
             value = self.channel.recv_nowait()
             assert value == self.model_recv()
         else:
@@ -158,25 +174,105 @@ class ChannelMachine(RuleBasedStateMachine):
             self.settle()
             assert waiting.task.cancelled()
 
-    @precondition(lambda self: self.receivers and not self.closed)
+    @precondition(lambda self: not self.closed)
+    @rule(
+        more=st.lists(st.sampled_from(WAYS), min_size=1, max_size=3),
+        waits=st.lists(st.booleans(), min_size=1, max_size=5),
+        struck=st.just(set(range(5))) | st.sets(st.integers(0, 4), min_size=1),
+    )
+    def cancel_as_items_are_handed_over(
+        self, more: list[str], waits: list[bool], struck: set[int]
+    ) -> None:
+        """In one turn several items are sent, and some of those who are handed one are cancelled."""
+        while self.length or self.senders:
+            self.receive_nowait()
+        self.settle()
+        self.receivers += [Waiting(self.receive_by(way), None) for way in more]
+        self.settle()
+        items = [self.fresh() for _ in waits]
+        outcomes = [self.model_send(item) for item in items]
+
+        async def hand_over() -> None:
+            await self.turn()  # with a whole budget, so that nobody else runs in between
+            for item, outcome, wait in zip(items, outcomes, waits, strict=True):
+                if outcome is None:
+                    with pytest.raises(WouldBlock):
+                        self.channel.send_nowait(item)
+                elif wait:
+                    await self.channel.send(item)
+                else:
+                    self.channel.send_nowait(item)
+            for place, outcome in enumerate(outcomes):
+                if place in struck and isinstance(outcome, Waiting):
+                    outcome.task.cancel()
+
+        self.loop.run_until_complete(hand_over())
+        self.settle()
+        for place, (item, outcome) in enumerate(zip(items, outcomes, strict=True)):
+            if not isinstance(outcome, Waiting):
+                continue
+            if place not in struck:
+                assert self.value_of(outcome) == item
+                continue
+            assert outcome.task.cancelled()
+            if self.receivers:
+                assert self.value_of(self.receivers.popleft()) == item
+            else:
+                self.returned.append(item)
+
+    @precondition(lambda self: self.senders)
     @rule()
-    def cancel_as_it_is_handed_an_item(self) -> None:
-        item = self.fresh()
-        first = self.receivers.popleft()
-        self.channel.send_nowait(item)
+    def cancel_as_the_item_is_taken(self) -> None:
+        """A sender that is cancelled in the turn in which its item went has sent it, once."""
+        first = self.senders[0]
+        value = self.channel.recv_nowait()
         first.task.cancel()
         self.settle()
         assert first.task.cancelled()
-        if self.receivers:
-            assert self.value_of(self.receivers.popleft()) == item
-        else:
-            self.items.appendleft(item)
+        if (
+            self.length > self.capacity
+        ):  # more came back than there is room for: it was not its turn
+            self.senders.popleft()
+        assert value == self.model_recv()
 
-    @rule()
-    def close(self) -> None:
+    @precondition(lambda self: not self.receivers and not self.closed)
+    @rule(count=st.integers(1, 150))
+    def send_in_a_burst(self, count: int) -> None:
+        """One task sends without a break as long as there is room: the quick way, and its budget."""
+        items = [self.fresh() for _ in range(min(count, self.capacity - self.length))]
+
+        async def burst() -> None:
+            for item in items:
+                await self.channel.send(item)
+
+        self.loop.run_until_complete(burst())
+        self.settle()
+        self.items += items
+
+    @precondition(lambda self: self.length)
+    @rule(count=st.integers(1, 150), ways=st.lists(st.booleans(), min_size=1, max_size=4))
+    def receive_in_a_burst(self, count: int, ways: list[bool]) -> None:
+        """One task receives without a break what is there, by recv and by select."""
+        seen: list[int] = []
+
+        async def burst() -> None:
+            for number in range(min(count, self.length)):
+                if ways[number % len(ways)]:
+                    seen.append(await self.channel.recv())
+                else:
+                    seen.append((await select(self.channel, None)).value)
+
+        count = min(count, self.length)
+        self.loop.run_until_complete(burst())
+        self.settle()
+        assert seen == [self.model_recv() for _ in range(count)]
+
+    @rule(really=st.integers(0, 19))
+    def close(self, really: int) -> None:
         if self.closed:
             with pytest.raises(ChannelClosed):
                 self.channel.close()
+        if self.closed or really != 19:  # or most courses would be over soon
             return
         self.channel.close()
         self.closed = True
@@ -208,7 +304,7 @@ class ChannelMachine(RuleBasedStateMachine):
     def they_agree(self) -> None:
         if hasattr(self, "channel"):
             seen = self.channel.statistics()
-            assert seen.length == len(self.channel) == len(self.items)
+            assert seen.length == len(self.channel) == self.length
             assert seen.receivers == len(self.receivers)
             assert seen.senders == len(self.senders)
             assert seen.closed == self.closed
@@ -223,4 +319,8 @@ class ChannelMachine(RuleBasedStateMachine):
 
 
 TestChannelModel = ChannelMachine.TestCase
-TestChannelModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestChannelModel.settings = settings(
+    max_examples=3_000 if os.environ.get("BACKSTAY_SCHEDULES") == "full" else 120,
+    stateful_step_count=40,
+    deadline=None,
+)
