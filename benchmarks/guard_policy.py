@@ -58,9 +58,11 @@ async def _block(guard: Any) -> float:
     return (time.process_time_ns() - before) / TIMES
 
 
-def _policy(**parts: Any) -> Call:
-    call = Policy("bench", **parts).call
-    return lambda: call(_work)
+async def _direct(call: Callable[..., Awaitable[Any]]) -> float:
+    before = time.process_time_ns()
+    for _ in range(TIMES):
+        await call(_work)
+    return (time.process_time_ns() - before) / TIMES
 
 
 def _stack() -> Call:
@@ -109,9 +111,12 @@ def _runs() -> dict[str, Callable[[], Awaitable[float]]]:
         "Rate": Rate(PLENTY, PLENTY)(_work),
         "Bulkhead": Bulkhead(32)(_work),
         "Deadline": Deadline(2.0)(_work),
-        "Policy, empty": _policy(),
-        "Policy, deadline": _policy(deadline=2.0),
-        "Policy, all": _policy(
+    }
+    policies = {
+        "Policy, empty": Policy("bench"),
+        "Policy, deadline": Policy("bench", deadline=2.0),
+        "Policy, all": Policy(
+            "bench",
             deadline=2.0,
             retry=Retry(3),
             throttle=Throttle(),
@@ -129,6 +134,7 @@ def _runs() -> dict[str, Callable[[], Awaitable[float]]]:
     return {
         "bare": lambda: _bare(_work),
         **{name: (lambda call=call: _time(call)) for name, call in ours.items()},
+        **{name: (lambda call=policy.call: _direct(call)) for name, policy in policies.items()},
         **{name: (lambda guard=guard: _block(guard)) for name, guard in blocks.items()},
         **{name: (lambda call=call: _time(call)) for name, call in _peers().items()},
         "asyncio.timeout": _timeout,

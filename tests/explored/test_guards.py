@@ -252,15 +252,15 @@ def check_policy(policy: Policy, begun: Begun) -> None:
     """Hold that nothing is held, and that each call was counted once."""
     inner = policy._single or policy
     assert policy.statistics().in_flight == 0
-    assert inner._bulkhead is not None
-    assert inner._bulkhead.in_flight == 0
-    assert inner._bulkhead.queued == 0
-    assert inner._throttle is not None
-    assert inner._throttle._rule.in_flight == 0
-    assert inner._breaker is not None
-    assert inner._breaker.statistics().probing == 0
-    assert inner._rate is not None
-    assert inner._rate.statistics().waiting == 0
+    assert inner._guards.bulkhead is not None
+    assert inner._guards.bulkhead.in_flight == 0
+    assert inner._guards.bulkhead.queued == 0
+    assert inner._guards.throttle is not None
+    assert inner._guards.throttle._rule.in_flight == 0
+    assert inner._guards.breaker is not None
+    assert inner._guards.breaker.statistics().probing == 0
+    assert inner._guards.rate is not None
+    assert inner._guards.rate.statistics().waiting == 0
     assert policy._retry is None or policy._retry.budget.rule.retrying == 0
     seen = policy.statistics()
     counted = seen.ok + seen.failed + seen.neutral + sum(seen.rejected.values())
@@ -327,8 +327,8 @@ async def test_a_hedged_policy_with_a_fallback_gives_everything_back() -> None:
     assert all(r in (n, -1) for n, r in enumerate(results) if isinstance(r, int))
     inner = policy._single
     assert inner is not None
-    assert inner._bulkhead is not None
-    assert inner._throttle is not None
-    assert inner._bulkhead.in_flight == inner._bulkhead.queued == 0
-    assert inner._throttle._rule.in_flight == 0
+    assert inner._guards.bulkhead is not None
+    assert inner._guards.throttle is not None
+    assert inner._guards.bulkhead.in_flight == inner._guards.bulkhead.queued == 0
+    assert inner._guards.throttle._rule.in_flight == 0
     assert policy.statistics().in_flight == 0

@@ -12,6 +12,7 @@ THROTTLE = "backstay.guard._throttle"
 RETRY = "backstay.guard._retry"
 HEDGE = "backstay.guard._hedge"
 POLICY = "backstay.guard._policy"
+ATTEMPT = "backstay.guard._attempt_guards"
 
 BY_SCHEDULE = [
     Mutation(
@@ -71,15 +72,15 @@ BY_SCHEDULE = [
     ),
     Mutation(
         "a policy keeps the place of a failed attempt",
-        POLICY,
-        "            if self._bulkhead is not None:\n                self._bulkhead.release()\n            elapsed",
-        "            elapsed",
+        ATTEMPT,
+        "                bulkhead.learn(outcome, now, elapsed, bulkhead.in_flight)\n            bulkhead.release()\n",
+        "                bulkhead.learn(outcome, now, elapsed, bulkhead.in_flight)\n",
     ),
     Mutation(
         "a policy keeps the throttle's ticket of a refused call",
-        POLICY,
-        "        if throttle is not None and mark is not None:\n            throttle.release(mark)",
-        "        if False:\n            throttle.release(mark)",
+        ATTEMPT,
+        "        if self.throttle is not None:\n            self.throttle.release(True)",
+        "        if False:\n            self.throttle.release(True)",
     ),
     Mutation(
         "a policy forgets to count a call that ended badly as out of flight",
@@ -99,17 +100,17 @@ BY_CASE = [
     (
         Mutation(
             "a policy keeps the probe of a refused call",
-            POLICY,
-            "        if breaker is not None and probe is not None:\n            breaker.release(probe)",
-            "        if False:\n            breaker.release(probe)",
+            ATTEMPT,
+            "        if self.breaker is not None and probe is not None:\n            self.breaker.release(probe)",
+            "        if False:\n            self.breaker.release(probe)",
         ),
         "tests/unit/guard/test_policy.py",
     ),
     (
         Mutation(
             "a refused call keeps its permit of the rate",
-            POLICY,
-            "            self._rate.give_back()\n",
+            ATTEMPT,
+            "            rated.give_back()\n",
             "            pass\n",
         ),
         "tests/unit/guard/test_policy.py",

@@ -8,12 +8,12 @@ import pytest
 
 from backstay import now, remaining
 from backstay.errors import DeadlineExceeded
-from backstay.tasks import TimeLimit, limits_of
+from backstay.tasks import limits_of
 
 
 async def limited(seconds: float, work: float, name: str) -> str:
     """Work for some time within a limit; what it leaves behind is checked on the way out."""
-    limit = TimeLimit(limits_of(asyncio.get_running_loop()), name, seconds, now())
+    limit = limits_of(asyncio.get_running_loop()).begin(name, seconds, now())
     try:
         try:
             await asyncio.sleep(work / 2)
@@ -59,7 +59,7 @@ async def test_a_limit_inside_a_limit_answers_for_itself_alone() -> None:
     """The outer one goes on after the inner one was cut."""
 
     async def caller() -> tuple[str, str]:
-        limit = TimeLimit(limits_of(asyncio.get_running_loop()), "outer", 0.5, now())
+        limit = limits_of(asyncio.get_running_loop()).begin("outer", 0.5, now())
         try:
             inner = await limited(0.05, 1.0, "inner")
             again = await limited(0.05, 0.0, "inner")

@@ -26,7 +26,7 @@ from backstay.guard._bulkhead import UNCHANGED, Bulkhead, BulkheadStatistics, Un
 from backstay.guard._guard import Mode
 from backstay.guard._judgement import On, counts, judge
 from backstay.guard.rules.aimd_limit import AimdLimit
-from backstay.guard.rules.outcomes import FAIL, NEUTRAL
+from backstay.guard.rules.outcomes import FAIL, NEUTRAL, OK, Outcome
 from backstay.guard.rules.queue_delay import INTERVAL_S, TARGET_S
 from backstay.guard.rules.running_quantile import RunningQuantile
 from backstay.sync._home import read_clock
@@ -153,26 +153,40 @@ class AdaptiveBulkhead(Bulkhead):
         self._ended(None, began, in_flight)
         return result
 
+    def judge(self, error: BaseException, elapsed: float, now: float) -> Outcome:
+        """Say what a call that ended with `error` says about the dependency."""
+        return judge(error, elapsed, self._usual.seconds, None, self._counted, now)
+
+    def learn(self, outcome: Outcome, now: float, rtt: float, in_flight: int) -> None:
+        """Let the rule learn from a call that has ended; its place is not given back by this.
+
+        Args:
+            outcome: what it says about the dependency.
+            now: seconds on the clock of `backstay.now()`.
+            rtt: seconds that it took.
+            in_flight: how many calls were in with it, itself included.
+        """
+        if outcome == NEUTRAL:
+            self._ignored += 1
+            return
+        dropped = outcome == FAIL
+        if dropped:
+            self._dropped += 1
+        else:
+            self._sampled += 1
+            self._usual.add(rtt)
+        rule = self._limit_rule
+        rule.sample(rtt, in_flight, dropped, now)
+        limit = rule.limit
+        if limit != self._n:
+            self._resize(limit)
+
     def _ended(self, error: BaseException | None, began: float, in_flight: int) -> None:
         """Learn from a call, and give its place back."""
         try:
             now = read_clock.read()
-            rtt = now - began
-            outcome = error and judge(error, rtt, self._usual.seconds, None, self._counted, now)
-            if outcome == NEUTRAL:
-                self._ignored += 1
-                return
-            dropped = outcome == FAIL
-            if dropped:
-                self._dropped += 1
-            else:
-                self._sampled += 1
-                self._usual.add(rtt)
-            rule = self._limit_rule
-            rule.sample(rtt, in_flight, dropped, now)
-            limit = rule.limit
-            if limit != self._n:
-                self._resize(limit)
+            outcome = OK if error is None else self.judge(error, now - began, now)
+            self.learn(outcome, now, now - began, in_flight)
         finally:
             self.release()
 

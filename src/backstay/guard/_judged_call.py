@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
-from functools import wraps
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from backstay.guard._call_around import check_async
 from backstay.guard.rules.outcomes import OK, Outcome
 from backstay.sync._home import read_clock
 
-__all__ = ["JudgedBlock", "judged_call", "judged_function"]
+__all__ = ["JudgedBlock", "judged_call"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 Ticket = TypeVar("Ticket")
 
@@ -49,34 +46,6 @@ async def judged_call(
     now = read_clock.read()
     guard.settle(ticket, OK, now, now - began)
     return result
-
-
-def judged_function(
-    guard: Judge[Any], fn: Callable[P, Awaitable[T]]
-) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Return `fn` with `guard` around each call; as `judged_call`, in one frame.
-
-    Raises:
-        TypeError: `fn` is not an async function.
-    """
-    check_async(fn)
-    admit, settle, judge, clock = guard.admit, guard.settle, guard.judge, read_clock
-
-    @wraps(fn)
-    async def judged(*args: P.args, **kwargs: P.kwargs) -> T:
-        began = clock.read()
-        ticket = admit(began)
-        try:
-            result = await fn(*args, **kwargs)
-        except BaseException as error:
-            now = clock.read()
-            settle(ticket, judge(error, now - began, now), now, now - began)
-            raise
-        now = clock.read()
-        settle(ticket, OK, now, now - began)
-        return result
-
-    return judged
 
 
 class JudgedBlock(Generic[Ticket]):

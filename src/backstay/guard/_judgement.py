@@ -30,6 +30,9 @@ _CLOSE_S = 0.002
 def counts(on: On) -> Counts:
     """Return `on` as a function of the exception.
 
+    A function that raises counts the exception as a failure, and a note on it says so: what
+    a call held must be given back in any case.
+
     Raises:
         TypeError: it is no class of exceptions, no tuple of such, and cannot be called.
     """
@@ -41,7 +44,15 @@ def counts(on: On) -> Counts:
         return lambda error: isinstance(error, classes)
     if not callable(on):
         raise TypeError(f"on= takes classes of exceptions or a function, not {on!r}")
-    return on
+
+    def counted(error: BaseException) -> bool:
+        try:
+            return on(error)
+        except Exception as trouble:
+            error.add_note(f"on={on!r} raised {trouble!r} when asked whether this error counts")
+            return True
+
+    return counted
 
 
 def judge(

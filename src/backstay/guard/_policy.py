@@ -20,8 +20,8 @@ Why this order and no other:
 bound work: `max_callers` does that here.
 
 One frame: a stack of decorators costs a coroutine for each, which is more than the guards
-themselves. The happy path of all of them is therefore written out in `Policy.call`; what
-happens to few calls stands in methods beside it.
+themselves. The happy path of all of them is therefore written out in `Policy.call` and in
+`AttemptGuards`; what happens to few calls stands in methods beside it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 from backstay import context as ambient
-from backstay.errors import DeadlineExceeded, FullError, GuardMisuse, Rejected, ScopeMisuse
+from backstay.errors import DeadlineExceeded, FullError, GuardMisuse, Rejected
+from backstay.guard._attempt_guards import AttemptGuards, Give, Probe, Take, Wait
 from backstay.guard._breaker import Breaker
 from backstay.guard._bulkhead import Bulkhead
 from backstay.guard._call_around import call_around
@@ -53,10 +54,6 @@ __all__ = ["Policy"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-# How far an attempt has come: what was taken by then has to be given back. Throttle and
-# breaker hand out a ticket when they admit, which says so by itself.
-NOTHING, RATED, PLACED = range(3)
 
 
 class Policy(Guard):
@@ -92,12 +89,11 @@ class Policy(Guard):
     __slots__ = (
         "_attempt_name",
         "_attempt_s",
-        "_breaker",
-        "_bulkhead",
         "_counted",
         "_counts",
         "_deadline_s",
         "_fallback",
+        "_give",
         "_guards",
         "_hedge",
         "_home",
@@ -105,14 +101,14 @@ class Policy(Guard):
         "_is_plain",
         "_limits",
         "_max_callers",
-        "_rate",
         "_retries",
         "_retry",
         "_single",
-        "_throttle",
+        "_take",
     )
 
     _limits: Limits  # of the loop in which it was last used; unset before
+    _deadline_s: Any  # seconds, or None: `typing.cast` on the hot path would cost a call
 
     kind = "policy"
     _kind = "policy"
@@ -176,15 +172,14 @@ class Policy(Guard):
             unlist(self._single)
             breaker = throttle = rate = bulkhead = None
             self._attempt_s = attempt = None
-        self._breaker = breaker
-        self._throttle = throttle
-        self._rate = rate
-        self._bulkhead = bulkhead
         if attempt is not None:
             for judge_ in (breaker, throttle):
                 if judge_ is not None:
                     judge_.slow_from(0.8 * attempt)
-        self._guards = throttle, breaker, rate, bulkhead
+        guards = self._guards = AttemptGuards(throttle, breaker, rate, bulkhead)
+        # Without any, an attempt is spared two calls.
+        self._take: Take | None = guards.take if guards.parts else None
+        self._give: Give | None = guards.give if guards.parts else None
         self._retries = None if retry is None else retry.budget.rule
         self._is_bounded = not (deadline is None and max_callers is None)
         self._counted = counts(Exception)
@@ -220,45 +215,39 @@ class Policy(Guard):
         counted = self._counts
         counted.in_flight += 1
         limit: TimeLimit | None = None
-        earlier: list[str] = []
-        throttle, breaker, rate, bulkhead = self._guards
+        earlier: list[str] | None = None
+        take, give = self._take, self._give
+        work: Callable[..., Awaitable[T]] = fn
         try:
             if self._is_bounded:
-                limit = self._enter(now)
+                if here() == self._home:
+                    limit = self._limits.try_begin(self._name, self._deadline_s, now)
+                if limit is None:
+                    limit = self._enter(now)
             if self._retries is not None:
                 self._retries.calls += 1
             while True:
-                came = NOTHING
-                mark = probe = cast("Any", None)
+                probe, holds = None, False
                 try:
-                    if throttle is not None:
-                        mark = throttle.admit(now)
-                    if breaker is not None:
-                        probe = breaker.admit(now)
-                    if rate is not None and not rate.take(now):
-                        await rate.acquire()
-                        now = read_clock.read()
-                    came = RATED
-                    if bulkhead is not None and not bulkhead.take():
-                        await bulkhead.acquire()
-                        now = read_clock.read()
-                    came = PLACED
-                    plain = self._is_plain
-                    result = await (
-                        fn(*args, **kwargs) if plain else self._attempt(fn, args, kwargs, now)
-                    )
+                    if take is not None:
+                        probe = take(now)
+                        if type(probe) is Wait:
+                            probe = await self._guards.wait(probe)
+                            now = read_clock.read()
+                    holds = True
+                    if not self._is_plain:
+                        result = await self._attempt(fn, args, kwargs, now)
+                    else:  # an empty `**kwargs` costs a third of a bare await
+                        result = await (work(*args, **kwargs) if kwargs else work(*args))
                 except BaseException as error:
-                    pause = self._attempt_ended(error, came, now, mark, probe, limit, earlier)
+                    earlier = earlier or []
+                    pause = self._attempt_ended(error, holds, now, probe, limit, earlier)
                     if pause is None:
                         raise
                 else:
                     ended = read_clock.read()
-                    if bulkhead is not None:
-                        bulkhead.release()
-                    if throttle is not None:
-                        throttle.settle(mark, OK, ended, ended - now)
-                    if breaker is not None:
-                        breaker.settle(probe, OK, ended, ended - now)
+                    if give is not None:
+                        give(probe, ended, ended - now)
                     break
                 await asyncio.sleep(pause)
                 now = read_clock.read()
@@ -297,28 +286,20 @@ class Policy(Guard):
         Raises:
             Rejected: a guard said no; `give_all` must follow all the same.
         """
-        single, now = self._single or self, permit.began
+        guards = (self._single or self)._guards
         self._counts.in_flight += 1
-        permit.limit = self._enter(now)
-        if single._throttle is not None:
-            permit.mark = single._throttle.admit(now)
-        if single._breaker is not None:
-            permit.probe = single._breaker.admit(now)
-        if single._rate is not None and not single._rate.take(now):
-            await single._rate.acquire()
-        permit.came = RATED
-        if single._bulkhead is not None and not single._bulkhead.take():
-            await single._bulkhead.acquire()
+        permit.limit = self._enter(permit.began)
+        probe = guards.take(permit.began)
+        permit.probe = await guards.wait(probe) if isinstance(probe, Wait) else probe
         permit.started = read_clock.read()
-        permit.came = PLACED
+        permit.holds = True
 
     def give_all(self, permit: PolicyPermit, error: BaseException | None) -> None:
         """Give back what a permit holds, and let the guards learn from how its block ended."""
         now = read_clock.read()
         self._counts.in_flight -= 1
-        assert permit.came is not None
-        single = self._single or self
-        single.settle(error, permit.came, permit.started, now, permit.mark, permit.probe)
+        if permit.holds:
+            (self._single or self).settle(error, permit.started, now, permit.probe)
         outcome = OK if error is None else self._outcome(error)
         limit = permit.limit
         if limit is not None:
@@ -354,11 +335,6 @@ class Policy(Guard):
             self._refuse_caller()
         if self._deadline_s is None:
             return None
-        if here() == self._home:  # as `_limit`, without the call
-            try:
-                return TimeLimit(self._limits, self._name, self._deadline_s, now)
-            except ScopeMisuse:
-                pass  # the same thread runs another loop now, or no task runs: the next try tells
         return self._limit(self._name, self._deadline_s, now)
 
     # -- what happens to few calls -----------------------------------------------
@@ -366,8 +342,9 @@ class Policy(Guard):
     def _limit(self, setter: str, seconds: float, now: float) -> TimeLimit:
         """Start the clock of a call or an attempt in the running loop."""
         self._limits = limits_of(self._move_in())
-        self._home = here()
-        return TimeLimit(self._limits, setter, seconds, now)
+        if self._max_callers is None and self._deadline_s is not None:
+            self._home = here()
+        return self._limits.begin(setter, seconds, now)
 
     def _refuse_caller(self) -> None:
         self.refuse(
@@ -381,10 +358,9 @@ class Policy(Guard):
     def _attempt_ended(
         self,
         error: BaseException,
-        came: int,
+        holds: bool,
         began: float,
-        mark: Any,
-        probe: Any,
+        probe: Probe,
         limit: TimeLimit | None,
         earlier: list[str],
     ) -> float | None:
@@ -392,9 +368,8 @@ class Policy(Guard):
 
         Args:
             error: what it ended with.
-            came: how far it came.
-            began: when it got its place.
-            mark: of the throttle.
+            holds: whether it held its guards, so that the dependency was called.
+            began: when it got them.
             probe: of the breaker.
             limit: the call's deadline.
             earlier: the errors of earlier attempts, in short; this one is added to them when
@@ -404,7 +379,8 @@ class Policy(Guard):
             Seconds until the next attempt; None when there is none.
         """
         now = read_clock.read()
-        self.settle(error, came, began, now, mark, probe)
+        if holds:
+            self.settle(error, began, now, probe)
         retry = self._retry
         if retry is None:
             return None
@@ -414,41 +390,16 @@ class Policy(Guard):
             earlier.append(in_short(error))
         return pause
 
-    def settle(
-        self,
-        error: BaseException | None,
-        came: int,
-        began: float,
-        now: float,
-        mark: Any,
-        probe: Any,
-    ) -> None:
-        """Give back what an attempt had taken, and let the guards learn from it.
-
-        A part of the room's own machinery, for permits; see `_attempt_ended`.
-        """
-        breaker, throttle = self._breaker, self._throttle
-        if came == PLACED:
-            self._counts.attempts += error is not None
-            if self._bulkhead is not None:
-                self._bulkhead.release()
-            elapsed = now - began
-            cut = isinstance(error, DeadlineExceeded) and error.scope == self._attempt_name
-            for guard, ticket in ((throttle, mark), (breaker, probe)):
-                if guard is not None:
-                    outcome = (
-                        OK if error is None else FAIL if cut else guard.judge(error, elapsed, now)
-                    )
-                    guard.settle(ticket, outcome, now, elapsed)
+    def settle(self, error: BaseException | None, began: float, now: float, probe: Probe) -> None:
+        """Give back what an attempt held, and let the guards learn from it; also for permits."""
+        if error is None:
+            self._guards.give(probe, now, now - began)
             return
-        if came == RATED and self._rate is not None:
-            self._rate.give_back()
-        if throttle is not None and mark is not None:
-            throttle.release(mark)
-        if breaker is not None and probe is not None:
-            breaker.release(probe)
+        self._counts.attempts += 1
+        cut = isinstance(error, DeadlineExceeded) and error.scope == self._attempt_name
+        self._guards.fail(error, probe, now, now - began, cut=cut)
 
-    def _ended_well(self, result: Any, earlier: list[str], args: Any, kwargs: Any) -> None:
+    def _ended_well(self, result: Any, earlier: list[str] | None, args: Any, kwargs: Any) -> None:
         if earlier and self._retry is not None:
             self._retry.budget.ended(len(earlier))
             self._retry.recovered()
@@ -459,7 +410,7 @@ class Policy(Guard):
         self,
         error: BaseException,
         limit: TimeLimit | None,
-        earlier: list[str],
+        earlier: list[str] | None,
         args: Any,
         kwargs: Any,
     ) -> Any:
@@ -501,16 +452,8 @@ class Policy(Guard):
     def parts(self) -> tuple[Guard, ...]:
         """The guards in it, from the outside in."""
         inner = self._single or self
-        parts = (
-            self._fallback,
-            self._retry,
-            self._hedge,
-            inner._throttle,
-            inner._breaker,
-            inner._rate,
-            inner._bulkhead,
-        )
-        return tuple(part for part in parts if part is not None)
+        around = tuple(g for g in (self._fallback, self._retry, self._hedge) if g is not None)
+        return around + inner._guards.parts
 
     def update(
         self,
@@ -539,6 +482,7 @@ class Policy(Guard):
         if max_callers is not None:
             self._max_callers = max_callers
             self._is_bounded = True
+            self._home = None
 
     def force_open(self, why: str = "by hand") -> None:
         """Refuse every call until `reset`.
@@ -557,7 +501,7 @@ class Policy(Guard):
         self._the_breaker().reset(why)
 
     def _the_breaker(self) -> Breaker:
-        breaker = (self._single or self)._breaker
+        breaker = (self._single or self)._guards.breaker
         if breaker is None:
             raise GuardMisuse(
                 f"policy {self._name!r} has no breaker to force: make it with breaker=Breaker()"

@@ -31,22 +31,20 @@ class PolicyPermit:
     Cancelled: what had been taken by then is given back.
 
     Attributes:
-        came: how far it came, in the steps of `_policy`; None before it is entered.
         began: when it was entered, in seconds on the clock of `backstay.now()`.
+        holds: whether it holds the guards of an attempt.
         started: when it had its place.
         limit: its deadline.
-        mark: of the throttle.
         probe: of the breaker.
     """
 
-    __slots__ = ("_policy", "began", "came", "limit", "mark", "probe", "started")
+    __slots__ = ("_policy", "_used", "began", "holds", "limit", "probe", "started")
 
     def __init__(self, policy: _Policy) -> None:
         """Nothing is taken yet."""
         self._policy = policy
         self.limit: TimeLimit | None = None
-        self.came: int | None = None
-        self.mark: Any = None
+        self._used = self.holds = False
         self.probe: Any = None
         self.began = self.started = 0.0
 
@@ -61,10 +59,10 @@ class PolicyPermit:
             Rejected: a guard said no; nothing is held.
             GuardMisuse: this permit was used before.
         """
-        if self.came is not None:
+        if self._used:
             raise GuardMisuse("a permit is used once: write 'async with policy.permit()' each time")
         self.began = self.started = read_clock.read()
-        self.came = 0
+        self._used = True
         try:
             await self._policy.take_all(self)
         except BaseException as error:

@@ -10,7 +10,7 @@ from backstay.sync._durations import Durations, Spread
 
 __all__ = ["SAMPLED", "PolicyCounts", "PolicyStatistics"]
 
-SAMPLED: Final = 3  # a call whose number has none of these bits is timed
+SAMPLED: Final = 7  # a call whose number has none of these bits is timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class PolicyStatistics:
         attempts: how often the dependency was called.
         fell_back: calls that were answered by the fallback.
         duration: how long calls took that returned, from the first guard to the result: of
-            each fourth, since counting one costs as much as a rate limit.
+            each eighth, since counting one costs as much as a rate limit.
     """
 
     name: str
@@ -66,7 +66,7 @@ class PolicyCounts:
         self.fell_back = 0
         self.rejected: dict[str, int] = {}
         self.returned = 0
-        self.took = Durations()  # of each fourth call that returned
+        self.took = Durations()  # of each eighth call that returned
 
     def freeze(self, name: str, inner: PolicyCounts) -> PolicyStatistics:
         """Return the record.

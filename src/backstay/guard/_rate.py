@@ -121,10 +121,20 @@ class Rate(Guard):
 
         For callers that have read the clock already; others use `try_acquire`.
         """
-        if self._timer is None and self._rule.take(cost, now) == 0.0:
-            self._granted += cost
-            return True
-        return False
+        if self._timer is not None:
+            return False
+        rule = self._rule
+        if cost == 1.0:  # as `rule.take`, without the call
+            due = rule.due
+            if due < now:
+                due = now
+            if due - now > rule.spare:
+                return False
+            rule.due = due + rule.unit
+        elif rule.take(cost, now) > 0.0:
+            return False
+        self._granted += cost
+        return True
 
     def try_acquire(self, cost: float = 1.0) -> bool:
         """Take `cost` units if they are free and nobody waits; tell whether that worked.

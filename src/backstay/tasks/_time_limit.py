@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextvars import Context, Token
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from backstay import context as ambient
 from backstay.context._context import _current as current_context
@@ -58,6 +58,56 @@ class Limits:
         # An empty context, or the timer would hold the values of whoever came first.
         self.loop.call_later(_TICK_S, self._tick, context=Context())
 
+    def begin(self, setter: str, seconds: float, at: float) -> TimeLimit:
+        """Start the clock of a call in the running task.
+
+        Args:
+            setter: the guard's name.
+            seconds: how long the call may take.
+            at: now, in seconds on the clock of `now()`.
+
+        Raises:
+            ScopeMisuse: no task is running in this loop.
+        """
+        limit = self.try_begin(setter, seconds, at)
+        if limit is None:
+            raise ScopeMisuse(f"the deadline of {setter!r} needs a running task: call it in one")
+        return limit
+
+    def try_begin(self, setter: str, seconds: float, at: float) -> TimeLimit | None:
+        """Start the clock as `begin` does; return None when no task is running in this loop."""
+        host = running_task(self.loop)
+        if host is None:
+            return None
+        limit = TimeLimit()
+        limit._host = host
+        limit._interrupt = Interrupt(host) if host.cancelling() else None
+        limit.fired = None
+        limit.deadline = deadline = at + seconds
+        limit.deadline_setter = setter
+        limit.timeout = seconds
+        outside = current_context.get()
+        outer = outside.deadline
+        limit.surroundings = outside.surroundings if type(outside) is TimeLimit else outside
+        if outer is None or deadline < outer:
+            limit._token = current_context.set(limit)
+            if seconds >= _PRECISE_S:
+                limit._watch = fresh = self.fresh
+                fresh.add(limit)
+                if not self.ticking:
+                    self.start_ticking()
+                return limit
+        else:
+            limit._token = None
+            limit.deadline = deadline = outer
+            limit.deadline_setter = outside.deadline_setter or setter
+            limit.timeout = outside.timeout
+            if _is_enforced(host, outside):
+                limit._watch = None
+                return limit
+        limit._watch = self.loop.call_at(deadline, limit.strike_deadline, context=Context())
+        return limit
+
     def _tick(self) -> None:
         self.ticking = False
         fresh, self.fresh = self.fresh, set()
@@ -70,7 +120,7 @@ class TimeLimit(ambient.Context):
 
     For guards, which write it out around the call, since a block would cost as much again::
 
-        limit = TimeLimit(limits, "payments", 2.0, now())
+        limit = limits_of(loop).begin("payments", 2.0, now())
         try:
             result = await fn()
         except BaseException as error:
@@ -95,7 +145,7 @@ class TimeLimit(ambient.Context):
 
     # Slots on top of those of a frozen record, which are not to be guarded here: each would
     # cost a call of Python code to set.
-    __slots__ = ("_host", "_interrupt", "_place", "_places", "_token", "fired", "surroundings")
+    __slots__ = ("_host", "_interrupt", "_token", "_watch", "fired", "surroundings")
     __setattr__ = object.__setattr__
     __delattr__ = object.__delattr__  # the two are one slot of the type: both, or neither is quick
     __hash__ = object.__hash__
@@ -108,49 +158,16 @@ class TimeLimit(ambient.Context):
     surroundings: ambient.Context
     _host: asyncio.Task[Any] | None
     _interrupt: Interrupt | None
-    _places: set[TimeLimit] | None  # those who are fresh, this among them
-    _place: asyncio.TimerHandle | WheelTimer | None  # where it is watched instead
+    # Who watches it: those who are fresh, it among them; then a timer. None: a limit around it.
+    _watch: set[TimeLimit] | asyncio.TimerHandle | WheelTimer | None
     _token: Token[ambient.Context] | None
 
-    def __init__(self, limits: Limits, setter: str, seconds: float, at: float) -> None:
-        """Start the clock in the running task.
+    if TYPE_CHECKING:
 
-        Args:
-            limits: of the running loop.
-            setter: the guard's name.
-            seconds: how long the call may take.
-            at: now, in seconds on the clock of `now()`.
+        def __init__(self) -> None: ...
 
-        Raises:
-            ScopeMisuse: no task is running.
-        """
-        host = self._host = running_task(limits.loop)
-        if host is None:
-            raise ScopeMisuse(f"the deadline of {setter!r} needs a running task: call it in one")
-        self._interrupt = Interrupt(host) if host.cancelling() else None
-        self.fired = self._place = None
-        self.deadline = deadline = at + seconds
-        self.deadline_setter = setter
-        self.timeout = seconds
-        outside = current_context.get()
-        outer = outside.deadline
-        self.surroundings = outside.surroundings if type(outside) is TimeLimit else outside
-        if outer is None or deadline < outer:
-            self._token = current_context.set(self)
-            if seconds >= _PRECISE_S:
-                self._places = fresh = limits.fresh
-                fresh.add(self)
-                if not limits.ticking:
-                    limits.start_ticking()
-                return
-        else:
-            self._token = None
-            self.deadline = deadline = outer
-            self.deadline_setter = outside.deadline_setter or setter
-            self.timeout = outside.timeout
-        self._places = None
-        if self._token is not None or not _is_enforced(host, outside):
-            self._place = limits.loop.call_at(deadline, self.strike_deadline, context=Context())
+    else:
+        __init__ = object.__init__  # `Limits` sets the slots: a constructor costs a frame more
 
     @property
     def values(self) -> Mapping[Any, object]:  # pyright: ignore[reportIncompatibleVariableOverride] - a view
@@ -176,8 +193,7 @@ class TimeLimit(ambient.Context):
 
     def watch_on(self, wheel: DeadlineWheel) -> None:
         """Let a wheel strike it, from a tick on."""
-        self._places = None
-        self._place = wheel.add(self, self.deadline)
+        self._watch = wheel.add(self, self.deadline)
 
     def strike_deadline(self) -> None:
         """The deadline has come: cancel the call."""
@@ -192,11 +208,12 @@ class TimeLimit(ambient.Context):
 
     def close(self) -> bool:
         """Stop the clock; return whether it has struck, so that `settle` must follow."""
-        if self._places is not None:
-            self._places.discard(self)
-        elif self._place is not None:
-            self._place.cancel()
-            self._place = None
+        watch: Any = self._watch
+        if type(watch) is set:
+            watch.discard(self)
+        elif watch is not None:
+            watch.cancel()
+            self._watch = None
         if self._token is not None:
             try:
                 current_context.reset(self._token)

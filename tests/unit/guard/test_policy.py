@@ -67,9 +67,9 @@ def nothing_held(policy: Policy) -> bool:
     inner = policy._single or policy
     return (
         policy.statistics().in_flight == 0
-        and (inner._bulkhead is None or inner._bulkhead.in_flight == 0)
-        and (inner._throttle is None or inner._throttle._rule.in_flight == 0)
-        and (inner._breaker is None or inner._breaker.statistics().probing == 0)
+        and (inner._guards.bulkhead is None or inner._guards.bulkhead.in_flight == 0)
+        and (inner._guards.throttle is None or inner._guards.throttle._rule.in_flight == 0)
+        and (inner._guards.breaker is None or inner._guards.breaker.statistics().probing == 0)
         and (policy._retry is None or policy._retry.budget.rule.retrying == 0)
     )
 
@@ -98,8 +98,8 @@ async def test_a_call_goes_through_all_guards_and_leaves_nothing_behind() -> Non
     ]
     assert all(part.statistics() for part in policy.parts)
     assert nothing_held(policy)
-    assert policy._rate is not None
-    assert policy._rate.statistics().granted == 1
+    assert policy._guards.rate is not None
+    assert policy._guards.rate.statistics().granted == 1
 
 
 async def test_without_guards_it_is_just_a_call() -> None:
@@ -149,8 +149,8 @@ async def test_a_refused_call_burns_nothing_behind_the_guard_that_refused() -> N
     policy.force_open()
     with pytest.raises(OpenError):
         await policy.call(fine)
-    assert policy._rate is not None
-    assert policy._rate.statistics().granted == 0
+    assert policy._guards.rate is not None
+    assert policy._guards.rate.statistics().granted == 0
     policy.reset()
     full_house = Bulkhead(1, 0)
     breaker = Breaker(minimum=1, open_for=0.1)
@@ -162,8 +162,8 @@ async def test_a_refused_call_burns_nothing_behind_the_guard_that_refused() -> N
     with pytest.raises(FullError):
         await policy.call(fine)
     assert breaker.statistics().probing == 0
-    assert policy._rate is not None
-    assert policy._rate.statistics().granted == 1
+    assert policy._guards.rate is not None
+    assert policy._guards.rate.statistics().granted == 1
     full_house.release()
     assert await policy.call(fine) == "fine"
     assert breaker.state == "closed"
@@ -311,8 +311,8 @@ async def test_hedged_attempts_pass_the_guards_one_by_one() -> None:
     assert await policy.call(slow_at_first) == 2
     inner = policy._single
     assert inner is not None
-    assert inner._rate is not None
-    assert inner._rate.statistics().granted == 2
+    assert inner._guards.rate is not None
+    assert inner._guards.rate.statistics().granted == 2
     assert nothing_held(policy)
     assert policy.statistics().ok == 1
     assert [part.kind for part in policy.parts][:2] == ["retry", "hedge"]
@@ -329,8 +329,8 @@ async def test_a_permit_holds_everything_for_a_block() -> None:
     policy = full(breaker=breaker)
     async with policy.permit() as permit:
         assert permit.remaining() == 2.0
-        assert policy._bulkhead is not None
-        assert policy._bulkhead.in_flight == 1
+        assert policy._guards.bulkhead is not None
+        assert policy._guards.bulkhead.in_flight == 1
         assert policy.statistics().in_flight == 1
     assert nothing_held(policy)
     for _ in range(2):
@@ -364,8 +364,8 @@ async def test_a_permit_that_is_refused_or_cancelled_holds_nothing() -> None:
         waiting.cancel()
         await asyncio.wait([waiting])
     assert nothing_held(policy)
-    assert policy._rate is not None
-    assert policy._rate.statistics().granted == 1
+    assert policy._guards.rate is not None
+    assert policy._guards.rate.statistics().granted == 1
 
 
 async def test_settings_change_while_it_works() -> None:

@@ -20,7 +20,7 @@ EACH = pytest.mark.parametrize("seconds", [SHORT, LONG])
 
 async def within(seconds: float, fn: Callable[[], Awaitable[Any]], setter: str = "guard") -> Any:
     """Write a limit out around a call, as guards do."""
-    limit = TimeLimit(limits_of(asyncio.get_running_loop()), setter, seconds, now())
+    limit = limits_of(asyncio.get_running_loop()).begin(setter, seconds, now())
     try:
         result = await fn()
     except BaseException as error:
@@ -224,7 +224,7 @@ def test_a_limit_needs_a_running_task() -> None:
     async def main() -> None:
         def callback() -> None:
             try:
-                TimeLimit(limits_of(asyncio.get_running_loop()), "guard", 1.0, now())
+                limits_of(asyncio.get_running_loop()).begin("guard", 1.0, now())
             except ScopeMisuse as error:
                 failures.append(error)
 

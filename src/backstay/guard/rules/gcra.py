@@ -10,7 +10,7 @@ whatever lies between two calls.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 
 __all__ = ["Gcra"]
@@ -31,11 +31,16 @@ class Gcra:
         burst: units at once, >= 1.
         due: the theoretical arrival time, in seconds on the caller's clock; a time in
             the past means a full burst.
+        unit: seconds that one unit is worth, 1 / rate.
+        spare: how far ahead of now `due` may be for one more unit to fit; a caller for whom
+            the call of `take` is too dear may compare with it by itself.
     """
 
     rate: float
     burst: float
     due: float = float("-inf")
+    unit: float = field(init=False, repr=False)
+    spare: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -57,6 +62,8 @@ class Gcra:
             raise ValueError(f"a burst is at least 1 and finite, not {burst!r}")
         self.rate = rate
         self.burst = burst
+        self.unit = 1 / rate
+        self.spare = (burst - 1) / rate + _ROUNDING_S
 
     def take(self, cost: float, now: float) -> float:
         """Take `cost` units, or take nothing and say how long to wait.
