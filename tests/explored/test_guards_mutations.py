@@ -36,8 +36,8 @@ BY_SCHEDULE = [
     Mutation(
         "who takes at once goes past those in line",
         RATE,
-        "        if self._timer is None and self._rule.take(cost, now) == 0.0:\n            self._granted += cost",
-        "        if self._rule.take(cost, now) == 0.0 or cost > 2:\n            self._granted += cost",
+        "        if self._timer is not None:\n            return False\n        rule = self._rule",
+        "        rule = self._rule",
     ),
     Mutation(
         "half-open lets everybody through",

@@ -76,6 +76,12 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="tasks that outlive their request",
     )
     add("--max-in-flight", type=count, metavar="N", help="requests served at once; more get 503")
+    add(
+        "--admission",
+        action="store_true",
+        default=None,
+        help="refuse (503) what cannot be finished in time, by how late the loop is",
+    )
     add("--lame-duck", type=seconds, metavar="S", help="serve on this long while not ready (2)")
     add("--grace", type=seconds, metavar="S", help="from the first signal to the exit (25)")
     add("--probes", action=argparse.BooleanOptionalAction, help="answer /livez and /readyz (yes)")
@@ -87,7 +93,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 _APP_ONLY = (
-    "host", "port", "loop", "timeout", "on_orphan", "max_in_flight", "lame_duck", "grace", "probes", "livez",
+    "host", "port", "loop", "timeout", "on_orphan", "max_in_flight", "admission", "lame_duck", "grace", "probes", "livez",
     "readyz", "factory", "access_log", "json",
 )  # fmt: skip
 

@@ -69,10 +69,13 @@ def serve(args: argparse.Namespace, target: str) -> int:
         _log_to_stderr(
             bool(args.access_log)
         )  # again: a module that sets up logging switches off what it does not name
-        front, requests = _wrap(app, args, readiness, budget.hooks_reserve)
+        front, guarded = _wrap(app, args, readiness, budget.hooks_reserve)
         if admin is not None:
-            admin.watch_requests(requests)
-        return _Service(args, target, front, sock, budget, readiness, admin).run()
+            admin.watch_requests(guarded.statistics)
+        # What admits refuses best in front of uvicorn: the guard around the application, or, if
+        # none was asked for, one that the application is itself.
+        door = next((one for one in (guarded, app) if getattr(one, "admission", None)), None)
+        return _Service(args, target, front, sock, budget, readiness, admin, door).run()
 
 
 class _StoppedEarly(KeyboardInterrupt):
@@ -105,6 +108,7 @@ class _Service:
         budget: ShutdownBudget,
         readiness: Readiness,
         admin: AdminServer | None,
+        door: Any,
     ) -> None:
         from backstay.integrations.uvicorn import Life
 
@@ -123,6 +127,7 @@ class _Service:
             loop=self._loop,
             name=target,
             access_log=bool(args.access_log),
+            http=_http_protocol(door),
             on_started=self._on_started,
         )
 
@@ -212,9 +217,24 @@ def _budget(args: argparse.Namespace) -> ShutdownBudget:
         raise UsageError(f"--lame-duck and --grace: {error}") from error
 
 
+def _http_protocol(door: Any) -> Any:
+    """Return what uvicorn is to read requests with: a protocol that refuses, where one admits."""
+    if door is None:
+        return "auto"
+    try:
+        import httptools  # noqa: F401  # pyright: ignore[reportUnusedImport] - what the door stands on
+    except ImportError:
+        return "auto"  # slower at refusing, and as right: the guard refuses by itself
+    from backstay.integrations.asgi import Guard
+    from backstay.integrations.uvicorn_door import door_protocol
+
+    return door_protocol(door) if isinstance(door, Guard) else "auto"
+
+
 def _wrap(
     app: Any, args: argparse.Namespace, readiness: Readiness, hooks_reserve: float
-) -> tuple[Any, Callable[[], object]]:
+) -> tuple[Any, Any]:
+    from backstay.guard import Admission
     from backstay.integrations.asgi import guard
     from backstay.integrations.uvicorn import Front
 
@@ -225,19 +245,27 @@ def _wrap(
         options["max_in_flight"] = args.max_in_flight
     if args.on_orphan is not None:
         options["on_orphan"] = args.on_orphan
+    if args.admission:
+        options["admission"] = Admission(name="requests")
+        options["probes"] = (*_probe_paths(args), "/healthz")
     try:
         guarded = guard(app, **options)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    paths = _probe_paths(args)
+    livez, readyz = paths or (None, None)
+    front = Front(guarded, readiness, bare=app if paths else None, livez=livez, readyz=readyz)
+    return front, guarded
+
+
+def _probe_paths(args: argparse.Namespace) -> tuple[()] | tuple[str, str]:
     if args.probes is False:
-        front = Front(guarded, readiness, livez=None, readyz=None)
-    else:
-        livez, readyz = args.livez or "/livez", args.readyz or "/readyz"
-        for flag, path in (("--livez", livez), ("--readyz", readyz)):
-            if not path.startswith("/"):
-                raise UsageError(f"{flag} {path!r} is not a path: it begins with /")
-        front = Front(guarded, readiness, bare=app, livez=livez, readyz=readyz)
-    return front, guarded.statistics
+        return ()
+    livez, readyz = args.livez or "/livez", args.readyz or "/readyz"
+    for flag, path in (("--livez", livez), ("--readyz", readyz)):
+        if not path.startswith("/"):
+            raise UsageError(f"{flag} {path!r} is not a path: it begins with /")
+    return livez, readyz
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:

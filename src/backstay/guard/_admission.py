@@ -190,6 +190,15 @@ class Admission(Guard):
             self._peak = crowd + 1
         return True
 
+    def is_full(self, criticality: str = "default") -> bool:
+        """Tell whether `take` would refuse one now; nothing is counted, and in shadow mode never.
+
+        Raises:
+            KeyError: there is no such criticality.
+        """
+        full = self._in_flight + self._ended >= self._limits[criticality]
+        return full and self._beating and not self._shadow
+
     def admit(self, criticality: str = "default") -> None:
         """Let one more in; `leave` has to follow.
 

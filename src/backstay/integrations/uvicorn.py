@@ -212,6 +212,7 @@ class Life:
         loop: asyncio.AbstractEventLoop,
         name: str = "app",
         access_log: bool = False,
+        http: Any = "auto",
         on_started: Callable[[], object] = lambda: None,
     ) -> None:
         """Prepare; nothing is served before `live`.
@@ -224,10 +225,16 @@ class Life:
             loop: the loop that will run it; tracking is installed on it.
             name: of the scope that owns what nobody else does.
             access_log: whether uvicorn logs each request.
+            http: what reads requests, as uvicorn's option of that name.
             on_started: called once requests are accepted.
         """
         config = uvicorn.Config(
-            app, interface="asgi3", log_config=None, access_log=access_log, lifespan="auto"
+            app,
+            interface="asgi3",
+            http=http,
+            log_config=None,
+            access_log=access_log,
+            lifespan="auto",
         )
         self._loop = loop
         self._drained: asyncio.Future[None] = loop.create_future()

@@ -131,3 +131,86 @@ async def test_a_guard_without_an_admission_has_no_door() -> None:
     """The message says how to get one."""
     with pytest.raises(UsageError, match=r"guard\(app, admission=Admission\(\)\)"):
         door_protocol(guard(hello))
+
+
+PLAIN = b"GET /x HTTP/1.1\r\nhost: t\r\n\r\n"
+
+
+@pytest.fixture
+def one_place(monkeypatch: pytest.MonkeyPatch) -> Admission:
+    """Return an admission whose limit does not move: one at a time, and of what is critical nine."""
+
+    def set_limits(self: Admission) -> None:
+        self._limits = {level: 9 if level == "critical" else 1 for level in self._shares}
+
+    monkeypatch.setattr(Admission, "_set_limits", set_limits)
+    return Admission()
+
+
+async def _answers(port: int, *pieces: bytes) -> list[int]:
+    """Send pieces one after the other on one connection; return the statuses that came back."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.sleep(0.02)
+    said = b""
+    try:
+        while True:  # until there is silence: nothing is said twice
+            async with asyncio.timeout(0.15):
+                if not (part := await reader.read(65536)):
+                    break
+            said += part
+    except TimeoutError:
+        pass
+    writer.close()
+    await writer.wait_closed()
+    return [int(line[9:12]) for line in said.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "statuses"),
+    [
+        ([PLAIN], [503]),
+        ([PLAIN, PLAIN], [503, 503]),
+        ([PLAIN + PLAIN], [503, 503]),
+        ([PLAIN[:9], PLAIN[9:], PLAIN], [503, 503]),
+        ([b"GET /livez HTTP/1.1\r\nhost: t\r\n\r\n"], [200]),
+        ([b"GET /li%76ez?a HTTP/1.1\r\nhost: t\r\n\r\n"], [200]),
+        ([b"GET /x HTTP/1.1\r\nBackstay-Criticality: critical\r\n\r\n"], [200]),
+        ([b"GET /x HTTP/1.1\r\nhost: t\r\nContent-Length: 3\r\n\r\n", b"abc", PLAIN], [503, 503]),
+        ([b"GET /x HTTP/1.1\r\nhost: t\r\nConnection: close\r\n\r\n", PLAIN], [503]),
+        ([b"GET /x HTTP/1.0\r\nhost: t\r\n\r\n", PLAIN], [503]),
+        ([b"GET \x00 nonsense\r\n\r\n"], [400]),
+        ([b"GET  HTTP/1.1\r\n\r\n"], [503]),
+        ([b"GET /x HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"], [503]),
+    ],
+)
+async def test_what_is_refused_unread_is_what_reading_would_refuse(
+    pieces: list[bytes], statuses: list[int], one_place: Admission
+) -> None:
+    """Each request gets its one answer, in any pieces; what may be let in is read first."""
+    served = guard(hello, admission=one_place, probes=("/livez",))
+    async with serving(served, http=door_protocol(served), lifespan="off") as server:
+        assert await _answers(server.port, PLAIN) == [200], "the place is free"
+        one_place.take("critical")
+        assert await _answers(server.port, *pieces) == statuses
+
+
+async def test_an_idle_connection_is_closed_though_its_requests_were_refused_unread(
+    one_place: Admission,
+) -> None:
+    """The keep-alive time counts from the last of them, as uvicorn's own does."""
+    served = guard(hello, admission=one_place)
+    protocol = door_protocol(served)
+    async with serving(served, http=protocol, lifespan="off", timeout_keep_alive=1) as server:
+        one_place.take("critical")
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        began = asyncio.get_running_loop().time()
+        for _ in range(2):
+            writer.write(PLAIN)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 503")
+            await asyncio.sleep(0.6)
+        assert await reader.read() == b""
+        assert 1.5 < asyncio.get_running_loop().time() - began < 5
+        writer.close()
+        await writer.wait_closed()

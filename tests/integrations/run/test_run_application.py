@@ -213,3 +213,20 @@ def test_both_loops_serve(start: Start, loop: str) -> None:
     assert process.get("/") == (200, "ok")
     process.signal(signal.SIGTERM)
     assert process.end() == 0
+
+
+def test_an_admission_refuses_in_front_of_uvicorn(start: Start) -> None:
+    """`--admission`: beyond what a cold start lets in there is a 503 at once, and probes go on."""
+    process = start(*RUN, "--admission")
+    waiting = [in_background(lambda: process.get("/slow/1.5")) for _ in range(40)]
+    process.wait_for("at /slow/1.5")
+    time.sleep(0.5)
+    assert process.get("/livez") == (200, "alive\n")
+    answers = [outcome() for outcome in waiting]
+    refused = [answer for answer in answers if answer == (503, "")]
+    assert 4 <= len(refused) <= 16, len(
+        refused
+    )  # 32 places, of which some are for what is critical
+    assert answers.count((200, "ok")) == 40 - len(refused)
+    process.signal(signal.SIGTERM)
+    assert process.end() == 0

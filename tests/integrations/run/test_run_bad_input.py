@@ -35,6 +35,8 @@ FILES = {
         ("run -m absent", "no module named 'absent' to run"),
         ("run -m json", "'json' is a package without __main__"),
         ("run --port 1 fails.py", "--port is for an application"),
+        ("run --admission fails.py", "--admission is for an application"),
+        ("run web:app --admission --observe", "admission and tenant_rate have no effect"),
         ("run web:app extra", "'extra' is not a flag"),
         ("run web:app --port 99999", "'99999' is not a port"),
         ("run web:app --timeout x", "'x' is not a number of seconds"),

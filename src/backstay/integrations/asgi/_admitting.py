@@ -139,6 +139,28 @@ class AdmittingGuard(Guard):
         self._counters.shed += 1
         return False
 
+    def refuses_unread(self, path: str) -> bool:
+        """Refuse a request of which no more is known than its path, if that is enough to refuse it.
+
+        For a server's own protocol, which has seen that no criticality is asked for in it.
+
+        Returns:
+            True when it is to be answered 503, which has been counted. False when it has to be
+            read first.
+        """
+        admission = self.admission
+        if (
+            admission is None
+            or self._criticality is not None
+            or path in self.options.probes
+            or not admission.is_full(_DEFAULT)
+            or admission.take(_DEFAULT)
+        ):
+            return False
+        self._counters.requests += 1
+        self._counters.shed += 1
+        return True
+
     def _level_of(self, scope: AsgiScope, admission: Admission) -> str:
         """Return how critical a request is; what cannot be read is counted, and is "default"."""
         level: str | None = None
