@@ -34,6 +34,8 @@ from backstay.guard._worker_processes import WorkerDied, process_workers
 from backstay.guard._worker_settings import OnFull, WorkerOptions
 from backstay.guard._worker_statistics import WorkerStatistics
 from backstay.guard._workers import WorkerPool
+from backstay.guard.rules.paced_queue import Pace
+from backstay.guard.rules.warm_up import WarmUp
 
 __all__ = [
     "TRANSIENT",
@@ -67,6 +69,7 @@ __all__ = [
     "Mode",
     "On",
     "OnFull",
+    "Pace",
     "Policy",
     "PolicyPermit",
     "PolicyStatistics",
@@ -80,6 +83,7 @@ __all__ = [
     "Taken",
     "Throttle",
     "ThrottleStatistics",
+    "WarmUp",
     "WorkerDied",
     "WorkerOptions",
     "WorkerPool",

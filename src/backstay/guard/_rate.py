@@ -20,6 +20,8 @@ from backstay.errors import LimitError
 from backstay.guard._call_around import call_around
 from backstay.guard._guard import Guard, Mode
 from backstay.guard.rules.gcra import Gcra
+from backstay.guard.rules.paced_queue import Pace, PacedQueue
+from backstay.guard.rules.warm_up import WarmUp, WarmUpRate
 from backstay.sync._durations import Durations, Spread
 from backstay.sync._home import READY, read_clock
 from backstay.sync._wake_queue import Waiter, WaitLine, was_given
@@ -87,6 +89,8 @@ class Rate(Guard):
         *,
         name: str = "",
         max_wait: float | None = None,
+        warm_up: WarmUp | None = None,
+        pace: Pace | None = None,
         mode: Mode = "enforce",
     ) -> None:
         """Start with a full burst.
@@ -97,15 +101,17 @@ class Rate(Guard):
                 calls evenly ("pacing", "leaky bucket").
             name: what it limits, for people; the line that makes it when omitted.
             max_wait: seconds that a call may wait; None for as long as its deadline allows.
+            warm_up: begin with a lower rate after the start and after a pause; see `WarmUp`.
+            pace: let calls leave one by one, and bound who waits; see `Pace`.
             mode: "shadow" counts what it would refuse or delay, and lets it through.
 
         Raises:
-            ValueError: a number is out of range.
+            ValueError: a number is out of range, or two options exclude each other.
         """
         super().__init__(name, mode)
         if max_wait is not None and not max_wait >= 0:
             raise ValueError(f"max_wait is at least 0 seconds, not {max_wait!r}")
-        self._rule = Gcra(rate, max(1.0, rate * 0.1) if burst is None else burst)
+        self._rule = _rule_of(rate, burst, warm_up, pace)
         self._max_wait = max_wait
         self._line: WaitLine[tuple[Waiter, float]] = WaitLine()  # each with what it wants
         # Invariant: somebody waits in line exactly while this timer is set; it strikes when
@@ -129,8 +135,10 @@ class Rate(Guard):
             if due < now:
                 due = now
             if due - now > rule.spare:
-                return False
-            rule.due = due + rule.unit
+                if rule.spare >= 0.0 or rule.take(cost, now) > 0.0:  # below 0: it must be asked
+                    return False
+            else:
+                rule.due = due + rule.unit
         elif rule.take(cost, now) > 0.0:
             return False
         self._granted += cost
@@ -157,18 +165,15 @@ class Rate(Guard):
         now = read_clock.read()
         if self.take(now, cost):
             return
-        if not 0 < cost <= self._rule.burst:
-            self._rule.take(cost, now)  # raises: it would wait for ever
-        ahead = sum(wanted for waiter, wanted in self._line if not waiter.done())
-        wait = self._rule.wait(ahead + cost, now)
-        left = ambient.remaining()
-        if (self._max_wait is not None and wait > self._max_wait) or (
-            left is not None and wait > left
-        ):
-            self.refuse(self._too_early(cost, wait, left))
+        rule = self._rule
+        rule.check(cost)  # or it would wait for ever
+        before = [wanted for waiter, wanted in self._line if not waiter.done()]
+        wait = rule.wait_behind(sum(before), cost, now)
+        if why := self._too_long(wait, len(before)):
+            self.refuse(self._too_early(cost, wait, why))
             return
         if self._shadow:  # it would have been served in the end, so it counts as served
-            self._rule.due = max(self._rule.due, now) + cost / self._rule.rate
+            rule.owe(cost, now)
             self._granted += cost
             return
         waiter = self._waiter()
@@ -195,15 +200,19 @@ class Rate(Guard):
         if self._timer is not None and self._can_wake("give_back()"):
             self._serve()
 
-    def _too_early(self, cost: float, wait: float, left: float | None) -> LimitError:
-        bound = (
-            f"max_wait is {self._max_wait:g} s"
-            if self._max_wait is not None and wait > self._max_wait
-            else f"its deadline is in {left:.3g} s"
-        )
+    def _too_long(self, wait: float, waiting: int) -> str:
+        """Say why a call may not wait so long behind so many; "" when it may."""
+        if isinstance(self._rule, PacedQueue) and (why := self._rule.too_long(wait, waiting)):
+            return why
+        if self._max_wait is not None and wait > self._max_wait:
+            return f"max_wait is {self._max_wait:g} s"
+        left = ambient.remaining()
+        return f"its deadline is in {left:.3g} s" if left is not None and wait > left else ""
+
+    def _too_early(self, cost: float, wait: float, why: str) -> LimitError:
         return LimitError(
             f"rate {self.name!r} ({self._rule.rate:g}/s, burst {self._rule.burst:g}): {cost:g} would "
-            f"come free in {wait:.3g} s, and {bound}",
+            f"come free in {wait:.3g} s, and {why}",
             policy=self.name,
             retry_after=wait,
         )
@@ -230,7 +239,7 @@ class Rate(Guard):
         """Give what is free to those in line, up to the first who wants more."""
         now = read_clock.read()
         while (first := self._line.first()) is not None and self._rule.take(
-            min(first[1], self._rule.burst), now
+            self._rule.fitting(first[1]), now
         ) == 0.0:
             self._line.popleft()
             self._granted += first[1]
@@ -283,9 +292,9 @@ class Rate(Guard):
         """
         rule = self._rule
         now = read_clock.read()
-        behind = max(0.0, rule.due - now) * rule.rate  # units that are not paid off yet
-        rule.set(rule.rate if rate is None else rate, rule.burst if burst is None else burst)
-        rule.due = now + behind / rule.rate
+        rule.change(
+            rule.rate if rate is None else rate, rule.burst if burst is None else burst, now
+        )
         if max_wait is not None:
             self._max_wait = max_wait
         super().update(mode=mode)
@@ -320,6 +329,16 @@ class Rate(Guard):
     def _reset(self) -> None:
         self._line = WaitLine()
         self._timer = None
+
+
+def _rule_of(rate: float, burst: float | None, warm_up: WarmUp | None, pace: Pace | None) -> Gcra:
+    if pace is not None:
+        if warm_up is not None:
+            raise ValueError("a rate has pace= or warm_up=: for both, use warm_up= with burst=1")
+        return PacedQueue(rate, 1.0 if burst is None else burst, settings=pace)
+    if burst is None:
+        burst = max(1.0, rate * 0.1)
+    return Gcra(rate, burst) if warm_up is None else WarmUpRate(rate, burst, settings=warm_up)
 
 
 class RatePermit:

@@ -9,7 +9,7 @@ import pytest
 
 from backstay import now, timeout
 from backstay.errors import LimitError, SyncMisuse
-from backstay.guard import Rate
+from backstay.guard import Pace, Policy, Rate, WarmUp
 from backstay.testing import run_virtual
 
 
@@ -213,3 +213,79 @@ def test_one_loop_after_another_and_not_two_at_a_time() -> None:
 
     asyncio.run(left_waiting())
     run_virtual(lambda: asyncio.sleep(0))
+
+
+async def test_a_rate_warms_up_after_the_start_and_after_a_pause() -> None:
+    """A greedy caller gets the cold rate first, and the full one after the period."""
+    rate = Rate(90, 1, warm_up=WarmUp(10, cold_factor=3))
+    times: list[float] = []
+
+    async def greedy(until: float) -> None:
+        while now() < until:
+            await rate.acquire()
+            times.append(now())
+
+    def within(begin: float, end: float) -> int:
+        return sum(begin <= t < end for t in times)
+
+    await greedy(20)
+    assert within(0, 1) == pytest.approx(33, abs=3)
+    assert within(9, 10) == pytest.approx(87, abs=3)
+    assert within(19, 20) == pytest.approx(90, abs=2)
+    await asyncio.sleep(10)
+    begun = now()
+    await greedy(begun + 1)
+    assert within(begun, begun + 1) == pytest.approx(33, abs=3)
+
+
+async def test_a_rate_that_warms_up_works_in_a_policy() -> None:
+    """There, too, nobody goes past the rule."""
+    policy = Policy("cold", rate=Rate(90, 1, warm_up=WarmUp(10, cold_factor=3)))
+    calls = 0
+
+    async def work() -> None:
+        nonlocal calls
+        calls += 1
+
+    while now() < 1.0:
+        await policy.call(work)
+    assert calls == pytest.approx(33, abs=3)
+
+
+async def test_a_paced_rate_lets_calls_leave_at_even_spacing() -> None:
+    """Whatever their weight; a heavy one keeps those behind it back, not itself."""
+    rate = Rate(10, pace=Pace(1.0))
+    left: list[tuple[int, float]] = []
+
+    async def caller(cost: int) -> None:
+        await rate.acquire(cost)
+        left.append((cost, round(now(), 6)))
+
+    await asyncio.gather(caller(1), caller(5), caller(1), caller(1))
+    assert left == [(1, 0.0), (5, 0.1), (1, 0.6), (1, 0.7)]
+    await asyncio.sleep(5)
+    await asyncio.gather(caller(1), caller(1))
+    assert [t for _, t in left[-2:]] == [5.7, 5.8], "a pause saves nothing up"
+
+
+async def test_the_queue_of_a_paced_rate_is_bounded() -> None:
+    """In time and in number; who is refused is told when to come back."""
+    rate = Rate(10, name="paced", pace=Pace(0.25, max_queue=9))
+    results = await asyncio.gather(*(rate.acquire() for _ in range(5)), return_exceptions=True)
+    assert results[:3] == [None, None, None]
+    assert [type(r) for r in results[3:]] == [LimitError, LimitError]
+    assert "max_wait is 0.25 s" in str(results[3])
+    rate = Rate(10, name="paced", pace=Pace(max_queue=1))
+    results = await asyncio.gather(*(rate.acquire() for _ in range(3)), return_exceptions=True)
+    assert results[:2] == [None, None]
+    assert "max_queue is 1" in str(results[2])
+    assert isinstance(results[2], LimitError)
+    assert results[2].retry_after == pytest.approx(0.2)
+
+
+def test_modes_that_exclude_each_other_are_refused() -> None:
+    """With what to do."""
+    with pytest.raises(ValueError, match="warm_up= with burst=1"):
+        Rate(1, warm_up=WarmUp(), pace=Pace())
+    with pytest.raises(ValueError, match="burst is 1"):
+        Rate(1, 5, pace=Pace())

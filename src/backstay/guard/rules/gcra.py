@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import isfinite
 
-__all__ = ["Gcra"]
+__all__ = ["ROUNDING_S", "Gcra"]
 
 # A wait that was slept exactly must suffice: sums of floats may miss by the last digits.
-_ROUNDING_S = 1e-9
+ROUNDING_S = 1e-9
 
 
 @dataclass(slots=True)
@@ -63,7 +63,29 @@ class Gcra:
         self.rate = rate
         self.burst = burst
         self.unit = 1 / rate
-        self.spare = (burst - 1) / rate + _ROUNDING_S
+        self.spare = (burst - 1) / rate + ROUNDING_S
+
+    def change(self, rate: float, burst: float, now: float) -> None:
+        """Change the limit as of now; what is not paid off yet is paid at the new rate.
+
+        Raises:
+            ValueError: a number is out of range; nothing has changed.
+        """
+        behind = max(0.0, self.due - now) * self.rate
+        self.set(rate, burst)
+        self.due = now + behind / rate
+
+    def check(self, cost: float) -> None:
+        """Refuse a cost that can never be taken.
+
+        Raises:
+            ValueError: it is not positive, or more than a burst.
+        """
+        if not 0 < cost <= self.burst:
+            raise ValueError(
+                f"cannot take {cost:g} of a limit with a burst of {self.burst:g}: "
+                f"take between 0 and {self.burst:g} at a time, or raise the burst"
+            )
 
     def take(self, cost: float, now: float) -> float:
         """Take `cost` units, or take nothing and say how long to wait.
@@ -78,16 +100,12 @@ class Gcra:
         Raises:
             ValueError: `cost` is not positive, or can never fit.
         """
-        if not 0 < cost <= self.burst:
-            raise ValueError(
-                f"cannot take {cost:g} of a limit with a burst of {self.burst:g}: "
-                f"take between 0 and {self.burst:g} at a time, or raise the burst"
-            )
+        self.check(cost)
         due = self.due
         if due < now:
             due = now
         early = due - now - (self.burst - cost) / self.rate
-        if early > _ROUNDING_S:
+        if early > ROUNDING_S:
             return early
         self.due = due + cost / self.rate
         return 0.0
@@ -98,6 +116,18 @@ class Gcra:
         Unlike `take` this answers for more than a burst, too: for all who stand in line.
         """
         return max(0.0, (cost - self.level(now)) / self.rate)
+
+    def wait_behind(self, ahead: float, cost: float, now: float) -> float:
+        """Return the seconds until `cost` units will have come free behind those who want `ahead`."""
+        return self.wait(ahead + cost, now)
+
+    def fitting(self, cost: float) -> float:
+        """Return what is taken for a call that waits since the burst was larger."""
+        return min(cost, self.burst)
+
+    def owe(self, cost: float, now: float) -> None:
+        """Take `cost` units that are not free yet."""
+        self.due = max(self.due, now) + cost / self.rate
 
     def give_back(self, cost: float) -> None:
         """Return units that were taken and not used."""
