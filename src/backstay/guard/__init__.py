@@ -10,6 +10,12 @@ from backstay.guard._adaptive_bulkhead import (
     AdaptivePermit,
     LimitRule,
 )
+from backstay.guard._adaptive_rate import (
+    AdaptiveRate,
+    AdaptiveRatePermit,
+    AdaptiveRateStatistics,
+    SourceState,
+)
 from backstay.guard._admission import Admission, AdmissionPermit, AdmissionStatistics
 from backstay.guard._blocking_workers import BlockingWorkers, thread_workers
 from backstay.guard._breaker import Breaker, BreakerStatistics
@@ -30,11 +36,13 @@ from backstay.guard._pool_records import Holding, PoolStatistics
 from backstay.guard._rate import Rate, RatePermit, RateStatistics
 from backstay.guard._retry import TRANSIENT, Retry, RetryStatistics
 from backstay.guard._throttle import Throttle, ThrottleStatistics
+from backstay.guard._throughput_source import CounterSource, ThroughputSource
 from backstay.guard._worker_processes import WorkerDied, process_workers
 from backstay.guard._worker_settings import OnFull, WorkerOptions
 from backstay.guard._worker_statistics import WorkerStatistics
 from backstay.guard._workers import WorkerPool
 from backstay.guard.rules.paced_queue import Pace
+from backstay.guard.rules.throughput_limit import Throughput, ThroughputLimit
 from backstay.guard.rules.warm_up import WarmUp
 
 __all__ = [
@@ -42,6 +50,9 @@ __all__ = [
     "AdaptiveBulkhead",
     "AdaptiveBulkheadStatistics",
     "AdaptivePermit",
+    "AdaptiveRate",
+    "AdaptiveRatePermit",
+    "AdaptiveRateStatistics",
     "Admission",
     "AdmissionPermit",
     "AdmissionStatistics",
@@ -52,6 +63,7 @@ __all__ = [
     "BudgetStatistics",
     "Bulkhead",
     "BulkheadStatistics",
+    "CounterSource",
     "Deadline",
     "DeadlineStatistics",
     "Fallback",
@@ -80,9 +92,13 @@ __all__ = [
     "RateStatistics",
     "Retry",
     "RetryStatistics",
+    "SourceState",
     "Taken",
     "Throttle",
     "ThrottleStatistics",
+    "Throughput",
+    "ThroughputLimit",
+    "ThroughputSource",
     "WarmUp",
     "WorkerDied",
     "WorkerOptions",

@@ -321,7 +321,7 @@ class Rate(Guard):
         """Show the name and the limit."""
         waiting = self._line.waiting
         line = f" waiting={waiting}" if waiting else ""
-        return f"<Rate {self.name!r} {self._rule.rate:g}/s burst={self._rule.burst:g}{line}>"
+        return f"<{type(self).__name__} {self.name!r} {self._rule.rate:g}/s burst={self._rule.burst:g}{line}>"
 
     def _in_use(self) -> bool:
         return self._line.waiting > 0

@@ -87,6 +87,11 @@ class WarmUpRate(Gcra):
         self._feel(now)
         Gcra.change(self, rate, burst, now)
 
+    def chill(self, now: float) -> None:
+        """Be cold, as at the start."""
+        self._feel(now)
+        self.warmth = 0.0
+
     def height(self, now: float) -> float:
         """Return the rate that is permitted now, in units a second."""
         self._feel(now)

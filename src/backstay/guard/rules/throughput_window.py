@@ -1,0 +1,64 @@
+"""What ended well, and badly, over the last minutes, in units a second."""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf
+
+from backstay.guard.rules.throughput_limit import Throughput
+
+__all__ = ["ThroughputWindow"]
+
+_STEPS = 60
+
+
+class ThroughputWindow:
+    """Counts units by how they ended, and forgets what is older than `span` seconds.
+
+    The window begins with the first unit, anew after a pause as long as itself, and where it
+    is told to; so a measurement is not diluted by a time in which nobody asked for anything.
+    """
+
+    __slots__ = ("_began", "_steps", "_width", "span")
+
+    def __init__(self, span: float) -> None:
+        """Start empty.
+
+        Args:
+            span: seconds, > 0.
+        """
+        self.span = span
+        self._width = span / _STEPS
+        self._steps: deque[list[float]] = deque()  # [when it began, good, asked], the newest last
+        self._began = inf
+
+    def add(self, good: bool, units: float, now: float) -> None:
+        """Count units that ended at `now`."""
+        steps = self._steps
+        if not steps or now >= steps[-1][0] + self._width:
+            while steps and steps[0][0] + self._width <= now - self.span:
+                steps.popleft()
+            if not steps and self._began <= now - self.span:
+                self._began = now
+            self._began = min(self._began, now)
+            steps.append([now, 0.0, 0.0])
+        newest = steps[-1]
+        newest[2] += units
+        if good:
+            newest[1] += units
+
+    def begin(self, now: float) -> None:
+        """Forget everything, and count from `now` on."""
+        self._steps.clear()
+        self._began = now
+
+    def measure(self, now: float) -> Throughput:
+        """Return what was counted in the window that ends now."""
+        since = max(self._began, now - self.span)
+        seconds = now - since
+        # A step that began before the window counts as if it lay inside: a sixtieth is no matter.
+        counted = [step for step in self._steps if step[0] + self._width > since]
+        if seconds <= 0 or not counted:
+            return Throughput(0.0, 0.0, max(0.0, seconds))
+        good, asked = (sum(step[kind] for step in counted) for kind in (1, 2))
+        return Throughput(good / seconds, asked / seconds, seconds)
