@@ -35,6 +35,13 @@ from backstay.guard._pool import Pool, Taken
 from backstay.guard._pool_records import Holding, PoolStatistics
 from backstay.guard._rate import Rate, RatePermit, RateStatistics
 from backstay.guard._retry import TRANSIENT, Retry, RetryStatistics
+from backstay.guard._shared_rate import SharedPermit, SharedRate
+from backstay.guard._shared_rate_records import (
+    MemoryStore,
+    OnStoreDown,
+    RateStore,
+    SharedRateStatistics,
+)
 from backstay.guard._throttle import Throttle, ThrottleStatistics
 from backstay.guard._throughput_source import CounterSource, ThroughputSource
 from backstay.guard._worker_processes import WorkerDied, process_workers
@@ -78,9 +85,11 @@ __all__ = [
     "KeyedRateStatistics",
     "LastGood",
     "LimitRule",
+    "MemoryStore",
     "Mode",
     "On",
     "OnFull",
+    "OnStoreDown",
     "Pace",
     "Policy",
     "PolicyPermit",
@@ -90,8 +99,12 @@ __all__ = [
     "Rate",
     "RatePermit",
     "RateStatistics",
+    "RateStore",
     "Retry",
     "RetryStatistics",
+    "SharedPermit",
+    "SharedRate",
+    "SharedRateStatistics",
     "SourceState",
     "Taken",
     "Throttle",

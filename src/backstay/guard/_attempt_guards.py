@@ -16,11 +16,14 @@ from backstay.guard._breaker import Breaker
 from backstay.guard._bulkhead import Bulkhead
 from backstay.guard._guard import Guard
 from backstay.guard._rate import Rate
+from backstay.guard._shared_rate import SharedRate
 from backstay.guard._throttle import SOME, Throttle
 from backstay.guard.rules.outcomes import FAIL, OK, Outcome
 from backstay.guard.rules.sre_throttle import ACCEPTED, NOT_ACCEPTED
 
-__all__ = ["AttemptGuards", "Give", "Probe", "Take", "Wait"]
+__all__ = ["AnyRate", "AttemptGuards", "Give", "Probe", "Take", "Wait"]
+
+AnyRate: TypeAlias = "Rate | SharedRate"
 
 Probe: TypeAlias = Any
 """What the breaker handed out; None without a breaker."""
@@ -63,7 +66,7 @@ class AttemptGuards:
         self,
         throttle: Throttle | None,
         breaker: Breaker | None,
-        rate: Rate | None,
+        rate: AnyRate | None,
         bulkhead: Bulkhead | None,
     ) -> None:
         """Put them in order."""
@@ -81,7 +84,9 @@ class AttemptGuards:
         return tuple(guard for guard in four if guard is not None)
 
     def _taker(self) -> Take:
-        throttle, breaker, rate, bulkhead = self.throttle, self.breaker, self.rate, self.bulkhead
+        throttle, breaker, bulkhead = self.throttle, self.breaker, self.bulkhead
+        own = self.rate if type(self.rate) is Rate else None
+        other = None if own is not None else self.rate  # one that is shared, or adapts
         undo = self._undo
 
         def take(now: float) -> Probe | Wait:
@@ -95,20 +100,25 @@ class AttemptGuards:
                     rule.in_flight += 1  # as `throttle.admit`, without the call
                 else:
                     throttle.admit(now)
-            probe = rated = None
+            probe: Probe = None
+            rated: AnyRate | None = None
             try:
                 if breaker is not None:
                     probe = breaker.admit(now)
-                if rate is not None:
-                    gcra = rate._rule
+                if own is not None:
+                    gcra = own._rule
                     due = gcra.due
                     if due < now:
                         due = now
-                    if rate._timer is not None or due - now > gcra.spare:
+                    if own._timer is not None or due - now > gcra.spare:
                         return Wait(probe, rated=False)
                     gcra.due = due + gcra.unit
-                    rate._granted += 1.0
-                rated = rate
+                    own._granted += 1.0
+                    rated = own
+                elif other is not None:
+                    if not other.take(now):
+                        return Wait(probe, rated=False)
+                    rated = other
                 if bulkhead is not None:
                     if bulkhead._free <= 0:
                         return Wait(probe, rated=True)
@@ -140,7 +150,7 @@ class AttemptGuards:
             raise
         return probe
 
-    def _undo(self, probe: Probe, rated: Rate | None) -> None:
+    def _undo(self, probe: Probe, rated: AnyRate | None) -> None:
         """Give back what was taken by an attempt that was never made.
 
         Args:

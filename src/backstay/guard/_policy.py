@@ -32,7 +32,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from backstay import context as ambient
 from backstay.errors import DeadlineExceeded, FullError, GuardMisuse, Rejected
-from backstay.guard._attempt_guards import AttemptGuards, Give, Probe, Take, Wait
+from backstay.guard._attempt_guards import AnyRate, AttemptGuards, Give, Probe, Take, Wait
 from backstay.guard._breaker import Breaker
 from backstay.guard._bulkhead import Bulkhead
 from backstay.guard._call_around import call_around
@@ -42,7 +42,6 @@ from backstay.guard._hedge import Hedge
 from backstay.guard._judgement import counts, judge
 from backstay.guard._policy_permit import PolicyPermit
 from backstay.guard._policy_statistics import SAMPLED, PolicyCounts, PolicyStatistics
-from backstay.guard._rate import Rate
 from backstay.guard._retry import Retry, in_short
 from backstay.guard._throttle import Throttle
 from backstay.guard.rules.outcomes import FAIL, NEUTRAL, OK, Outcome
@@ -123,7 +122,7 @@ class Policy(Guard):
         hedge: Hedge | None = None,
         breaker: Breaker | None = None,
         throttle: Throttle | None = None,
-        rate: Rate | None = None,
+        rate: AnyRate | None = None,
         bulkhead: Bulkhead | None = None,
         fallback: Fallback[Any] | None = None,
         max_callers: int | None = None,
@@ -139,7 +138,7 @@ class Policy(Guard):
             hedge: when a second attempt is started beside a slow one.
             breaker: stops calling a dependency that fails or is slow.
             throttle: calls a dependency that fails as often as it can serve.
-            rate: how many calls a second.
+            rate: how many calls a second: a `Rate`, or a `SharedRate` for all processes.
             bulkhead: how many calls at a time.
             fallback: what is answered when all else has failed.
             max_callers: calls at a time, those that wait for a guard included.

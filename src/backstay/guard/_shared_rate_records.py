@@ -1,0 +1,121 @@
+"""What a shared rate and its store say to each other and to people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+from backstay.guard.rules.shared_quota import Ask, QuotaAnswer, decide
+from backstay.sync._durations import Spread
+from backstay.sync._home import read_clock
+from backstay.sync._wake_queue import Waiter
+
+__all__ = ["Caller", "MemoryStore", "OnStoreDown", "RateStore", "SharedRateStatistics"]
+
+OnStoreDown: TypeAlias = Literal["local", "open", "closed"]
+"""What a shared rate does while its store does not answer: share by itself, admit, or refuse."""
+
+
+class RateStore(Protocol):
+    """Where processes meet: `backstay.integrations.redis.RedisStore`, or your own."""
+
+    async def ask(self, ask: Ask) -> QuotaAnswer:
+        """Decide about a request, all of it or nothing.
+
+        Raises:
+            Exception: the store cannot be reached, or answers nonsense.
+
+        Cancelled: the answer is not wanted any more; it may have been decided or not.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRateStatistics:
+    """How one process's part of a shared rate is doing.
+
+    Attributes:
+        name: its name, the same in all processes.
+        rate: units a second, of all processes together.
+        burst: units at once, of all processes together.
+        processes: how many share it, as far as the store knows.
+        lease: units that this process may hold for calls to come.
+        available: units that it holds now.
+        granted: units that this process has used.
+        rejected: calls that it has refused.
+        waiting: calls in line.
+        wait: how long calls waited that had to.
+        store: "up", or "down" while the store is not counted on.
+        trips: how often the store was asked.
+        trip: how long it took to answer.
+        store_errors: how often it did not answer within the budget, or with an error.
+        local_granted: units that were used while the store was down.
+    """
+
+    name: str
+    rate: float
+    burst: float
+    processes: int
+    lease: float
+    available: float
+    granted: float
+    rejected: int
+    waiting: int
+    wait: Spread
+    store: Literal["up", "down"]
+    trips: int
+    trip: Spread
+    store_errors: int
+    local_granted: float
+
+
+class Caller:
+    """One call in line.
+
+    Attributes:
+        cost: units.
+        until: when it has to have them, on the clock of `backstay.now()`; infinite for ever.
+        waiter: what it waits for.
+    """
+
+    __slots__ = ("cost", "until", "waiter")
+
+    def __init__(self, cost: float, until: float, waiter: Waiter) -> None:
+        """Stand in line."""
+        self.cost = cost
+        self.until = until
+        self.waiter = waiter
+
+
+class MemoryStore:
+    """A store within one process, for tests, and for programs that have no Redis at hand.
+
+    Several `SharedRate` objects of one process share their limits through one of these.
+    """
+
+    __slots__ = ("_due", "_seen")
+
+    def __init__(self) -> None:
+        """Start with every limit at rest."""
+        self._due: dict[str, int] = {}
+        self._seen: dict[str, dict[str, int]] = {}
+
+    async def ask(self, ask: Ask) -> QuotaAnswer:
+        """Decide at once; see `RateStore.ask`."""
+        now_us = int(read_clock.read() * 1e6)
+        due, granted, waits = decide(
+            self._due.get(ask.name, 0), ask.burst_us, ask.entries, ask.want_us, ask.back_us, now_us
+        )
+        self._due[ask.name] = due
+        seen = self._seen.setdefault(ask.name, {})
+        seen[ask.process] = now_us
+        alive = {who: at for who, at in seen.items() if at > now_us - ask.window_us}
+        self._seen[ask.name] = alive
+        return QuotaAnswer(granted, waits, due - now_us, len(alive), now_us)
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
