@@ -8,7 +8,8 @@ A program that is on PATH is used. Otherwise its Debian package is fetched with 
 unpacked below `.services/`, which needs no root, starts no system service and leaves the
 machine as it was. Addresses are written to `.services/addresses.env` and `.json`.
 
-Tests start a server of their own with `RedisServer`, and may kill, pause and restart it.
+Tests start a server of their own with `RedisServer` or `PrometheusServer`, and may kill, pause
+and restart it.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
-__all__ = ["KNOWN", "Missing", "RedisServer", "main"]
+__all__ = ["KNOWN", "LocalServer", "Missing", "PrometheusServer", "RedisServer", "main"]
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 10.0  # until a server answers; a tenth of a second is usual
@@ -66,19 +69,40 @@ def redis_program() -> tuple[str, dict[str, str]]:
         if version and int(version[1]) >= OLDEST_REDIS:
             return found, dict(os.environ)
         why = f"{found} is older than Redis {OLDEST_REDIS} ({said.stdout.strip()[:40]})"
-    root = _unpacked("redis-server", why)
+    root = _unpacked("redis-server", "redis", why)
     libraries = sorted({str(path.parent) for path in root.rglob("*.so*")})
     before = os.environ.get("LD_LIBRARY_PATH")
     search = os.pathsep.join([*libraries, *([before] if before else [])])
     return str(root / "usr/bin/redis-server"), {**os.environ, "LD_LIBRARY_PATH": search}
 
 
-def _unpacked(package: str, why: str) -> Path:
-    """Return the folder in which a Debian package and what it needs are unpacked."""
+def prometheus_program() -> tuple[str, dict[str, str]]:
+    """Return the path of a prometheus, and the environment that it needs.
+
+    Raises:
+        Missing: there is none, and none can be fetched.
+    """
+    found = shutil.which("prometheus")
+    if found:
+        return found, dict(os.environ)
+    # The program needs nothing; what its package asks for is its pages, ten times as large.
+    root = _unpacked("prometheus", "prometheus", "prometheus is not on PATH", alone=True)
+    return str(root / "usr/bin/prometheus"), dict(os.environ)
+
+
+def _unpacked(package: str, elsewhere: str, why: str, *, alone: bool = False) -> Path:
+    """Return the folder in which a Debian package and what it needs are unpacked.
+
+    Args:
+        package: its name at Debian.
+        elsewhere: its name in other package managers.
+        why: why it is needed.
+        alone: without what it needs.
+    """
     root = services_dir() / "packages" / package
     with _locked():
         if not root.is_dir():
-            _fetch(package, root, why)
+            _fetch(package, elsewhere, root, why, alone)
     return root
 
 
@@ -91,10 +115,10 @@ def _locked() -> Generator[None]:
         yield
 
 
-def _fetch(package: str, root: Path, why: str) -> None:
+def _fetch(package: str, elsewhere: str, root: Path, why: str, alone: bool) -> None:
     cure = (
         f"put {package} on PATH with the package manager of this machine "
-        f"(for example 'brew install redis' or 'dnf install redis')"
+        f"(for example 'brew install {elsewhere}' or 'dnf install {elsewhere}')"
     )
     if not (shutil.which("apt-get") and shutil.which("dpkg") and shutil.which("dpkg-deb")):
         raise Missing(f"{why}, and there is no apt-get to fetch it with: {cure}")
@@ -108,7 +132,7 @@ def _fetch(package: str, root: Path, why: str) -> None:
             try:
                 if refresh:
                     _apt([*options, "update"], folder)
-                _download(package, options, folder)
+                _download(package, options, folder, alone)
                 break
             except subprocess.CalledProcessError as error:
                 said = next(iter((error.stderr or error.stdout or "").splitlines()[-1:]), "")
@@ -134,8 +158,11 @@ def _own_lists(folder: Path) -> list[str]:
     return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
 
 
-def _download(package: str, options: Sequence[str], folder: Path) -> None:
-    """Fetch the archives of a package and of what it needs and the machine lacks."""
+def _download(package: str, options: Sequence[str], folder: Path, alone: bool) -> None:
+    """Fetch the archive of a package, and unless `alone` of what it needs and the machine lacks."""
+    if alone:
+        _apt([*options, "download", package], folder)
+        return
     plan = _apt([*options, "-s", "install", "--no-install-recommends", package], folder)
     names = re.findall(r"^Inst (\S+)", plan, re.MULTILINE)
     # Nothing to install: it is installed, and yet not on PATH.
@@ -153,8 +180,8 @@ def _apt(words: Sequence[str], folder: Path) -> str:
 # -- servers ---------------------------------------------------------------------------------
 
 
-class RedisServer:
-    """One redis-server of our own, without persistence, on a free port of the loopback address.
+class LocalServer:
+    """One server of our own, without persistence, on a free port of the loopback address.
 
     Attributes:
         home: its folder; removed when it stops.
@@ -162,7 +189,8 @@ class RedisServer:
         pid: its process, or None.
     """
 
-    name = "redis"
+    name = ""
+    program_name = ""
 
     def __init__(self, home: Path) -> None:
         """Describe it; nothing runs yet."""
@@ -174,7 +202,23 @@ class RedisServer:
     @property
     def url(self) -> str:
         """Where clients find it."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        raise NotImplementedError
+
+    def program(self) -> tuple[str, dict[str, str]]:
+        """Return the path of the program, and the environment that it needs.
+
+        Raises:
+            Missing: it cannot be had.
+        """
+        raise NotImplementedError
+
+    def options(self, port: int) -> list[str]:
+        """Return the words after the program; its folder is there."""
+        raise NotImplementedError
+
+    def answers(self, port: int) -> bool:
+        """Tell whether it is ready."""
+        raise NotImplementedError
 
     def addresses(self) -> dict[str, str | int]:
         """Return what clients may want to know."""
@@ -188,49 +232,42 @@ class RedisServer:
                 process is killed (on Linux).
 
         Raises:
-            Missing: there is no redis-server to be had.
+            Missing: the program is not to be had.
             RuntimeError: it does not answer.
         """
-        program, environment = redis_program()
+        program, environment = self.program()
         self.home.mkdir(parents=True, exist_ok=True)
         for _ in range(3):  # another process may take the port between the look and the start
             port = self.port or _free_port()
             if self._try(program, environment, port, outlive):
                 self.port = port
                 return
-        log = (self.home / "redis.log").read_text(encoding="utf-8", errors="replace")
-        raise RuntimeError(
-            f"redis-server does not answer on port {port}; its log ends:\n{log[-800:]}"
-        )
+        raise RuntimeError(f"{self.program_name} does not answer on port {port}; {self.last_words}")
 
     def _try(self, program: str, environment: dict[str, str], port: int, outlive: bool) -> bool:
-        settings = {
-            "--bind": "127.0.0.1",
-            "--port": str(port),
-            "--dir": str(self.home),
-            "--logfile": str(self.home / "redis.log"),
-            "--save": "",
-            "--appendonly": "no",
-            "--daemonize": "no",
-        }
-        words = [word for pair in settings.items() for word in pair]
-        self._process = subprocess.Popen(
-            [program, *words],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=outlive,
-            preexec_fn=None if outlive else _die_with_parent(),  # noqa: PLW1509
-        )
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / f"{self.name}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, *self.options(port)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=outlive,
+                preexec_fn=None if outlive else _die_with_parent(),  # noqa: PLW1509
+            )
         self.pid = self._process.pid
         until = time.monotonic() + READY_S
         while time.monotonic() < until and self._process.poll() is None:
-            if _answers(port):
+            if self.answers(port):
                 return True
             time.sleep(0.02)
+        log_text = (self.home / f"{self.name}.log").read_text(encoding="utf-8", errors="replace")
+        self.last_words = f"its log ends:\n{log_text[-800:]}"
         self.stop()
         return False
+
+    last_words = "it has said nothing"
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal: SIGSTOP hangs it, SIGCONT lets it go on."""
@@ -263,25 +300,108 @@ class RedisServer:
     def _alive(self) -> bool:
         if self._process is not None:
             return self._process.poll() is None
-        return self.pid is not None and is_ours(self.pid, self.port)
+        return self.pid is not None and is_ours(self.pid, self.port, self.program_name)
 
 
-KNOWN: dict[str, Callable[[Path], RedisServer]] = {"redis": RedisServer}
+class RedisServer(LocalServer):
+    """One redis-server of our own."""
+
+    name = "redis"
+    program_name = "redis-server"
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def program(self) -> tuple[str, dict[str, str]]:
+        """Return a redis-server."""
+        return redis_program()
+
+    def options(self, port: int) -> list[str]:
+        """Keep nothing on disk."""
+        settings = {
+            "--bind": "127.0.0.1",
+            "--port": str(port),
+            "--dir": str(self.home),
+            "--save": "",
+            "--appendonly": "no",
+            "--daemonize": "no",
+        }
+        return [word for pair in settings.items() for word in pair]
+
+    def answers(self, port: int) -> bool:
+        """Tell whether it answers a PING."""
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=0.5) as probe:
+                probe.sendall(b"PING\r\n")
+                return probe.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+class PrometheusServer(LocalServer):
+    """One prometheus of our own; what it has scraped goes when it stops.
+
+    Attributes:
+        targets: "host:port" of each exporter that it scrapes.
+        interval: seconds between two scrapes.
+    """
+
+    name = "prometheus"
+    program_name = "prometheus"
+
+    def __init__(self, home: Path, targets: Sequence[str] = (), interval: float = 0.5) -> None:
+        """Describe it; nothing runs yet."""
+        super().__init__(home)
+        self.targets = targets
+        self.interval = interval
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def program(self) -> tuple[str, dict[str, str]]:
+        """Return a prometheus."""
+        return prometheus_program()
+
+    def options(self, port: int) -> list[str]:
+        """Write what it scrapes, and where it listens."""
+        settings = {
+            "global": {"scrape_interval": f"{round(self.interval * 1000)}ms"},
+            "scrape_configs": [
+                {"job_name": "targets", "static_configs": [{"targets": list(self.targets)}]}
+            ],
+        }
+        path = self.home / "prometheus.yml"
+        path.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML, too
+        return [
+            f"--config.file={path}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            f"--storage.tsdb.path={self.home / 'data'}",
+            "--storage.tsdb.retention.time=1h",
+        ]
+
+    def answers(self, port: int) -> bool:
+        """Tell whether it is ready for queries."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=0.5) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+KNOWN: dict[str, Callable[[Path], LocalServer]] = {
+    "redis": RedisServer,
+    "prometheus": PrometheusServer,
+}
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=0.5) as probe:
-            probe.sendall(b"PING\r\n")
-            return probe.recv(16).startswith(b"+PONG")
-    except OSError:
-        return False
 
 
 def _die_with_parent() -> Callable[[], object] | None:
@@ -291,7 +411,7 @@ def _die_with_parent() -> Callable[[], object] | None:
     return lambda: set_option(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def is_ours(pid: int, port: int) -> bool:
+def is_ours(pid: int, port: int, program: str) -> bool:
     """Tell whether a process is the server that we started there, and no stranger with its number."""
     if Path("/proc/self/cmdline").exists():  # slim containers have no ps
         try:
@@ -303,7 +423,7 @@ def is_ours(pid: int, port: int) -> bool:
     else:
         words = ["ps", "-o", "args=", "-p", str(pid)]
         said = subprocess.run(words, capture_output=True, text=True, check=False).stdout
-    return "redis-server" in said and f":{port}" in said
+    return program in said and f":{port}" in said
 
 
 # -- the command -------------------------------------------------------------------------------
@@ -331,12 +451,12 @@ def _record(services: dict[str, dict[str, str | int]]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _running(name: str) -> RedisServer | None:
+def _running(name: str) -> LocalServer | None:
     """Return the server of that name which an earlier command has started, if it lives."""
     where = _recorded().get(name)
-    if where is None or not is_ours(int(where["pid"]), int(where["port"])):
-        return None
     server = KNOWN[name](services_dir() / name)
+    if where is None or not is_ours(int(where["pid"]), int(where["port"]), server.program_name):
+        return None
     server.port, server.pid = int(where["port"]), int(where["pid"])
     return server
 
