@@ -72,7 +72,7 @@ async def together(*work: Any) -> None:
 def spare(task: asyncio.Task[Any]) -> bool:
     """The pool's own tasks are not cancelled one by one: they belong to its scope."""
     name = task.get_name()
-    return name.startswith("pool ") or "Pool._" in repr(task.get_coro())
+    return name.startswith("pool ") or "Supply._" in repr(task.get_coro())
 
 
 @pytest.mark.explore(schedules=FULL, quick=QUICK, cancel=True, spare=spare)

@@ -31,7 +31,8 @@ from backstay.guard._keyed_rate import KeyedRate, KeyedRateStatistics
 from backstay.guard._policy import Policy
 from backstay.guard._policy_permit import PolicyPermit
 from backstay.guard._policy_statistics import PolicyStatistics
-from backstay.guard._pool import Pool, Taken
+from backstay.guard._pool import Pool
+from backstay.guard._pool_block import Taken
 from backstay.guard._pool_records import Holding, PoolStatistics
 from backstay.guard._rate import Rate, RatePermit, RateStatistics
 from backstay.guard._retry import TRANSIENT, Retry, RetryStatistics

@@ -8,7 +8,7 @@ opened nothing, and leaves nothing half open.
 
 Invariants, while nobody is in the middle of a call:
 
-1. ``_total + _opening <= max_open``, but after `update` lowered it; `_total` counts those
+1. ``total + opening <= max_open``, but after `update` lowered it; `total` counts those
    that are idle, lent, being checked, being closed, or on their way to one who waits.
 2. Somebody waits in line only while nothing is idle.
 3. For each who waits a resource is being opened, or all are open.
@@ -20,28 +20,32 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from inspect import isawaitable
-from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from math import inf
+from types import FrameType, TracebackType
+from typing import Generic, TypeVar
 
 from backstay import context as ambient
 from backstay._base import Chance
 from backstay.errors import FullError, GuardMisuse
 from backstay.guard._guard import Guard, Mode
+from backstay.guard._pool_block import Taken
 from backstay.guard._pool_records import Holding, Item, PoolStatistics
+from backstay.guard._pool_supply import PATIENCE_S, Supply
 from backstay.guard.rules.pool_rule import ClosedBecause, PoolRule
 from backstay.sync._durations import Durations
 from backstay.sync._home import read_clock, task_in
 from backstay.sync._wake_queue import Waiter, WaitLine, was_given
-from backstay.tasks import Scope
 
-__all__ = ["Pool", "Taken"]
+__all__ = ["Pool"]
 
 T = TypeVar("T")
 
 _log = logging.getLogger("backstay.pool")
 
-_CLOSE_S = 5.0  # a close that hangs must not keep its place for ever
+_SWEEP_S = 1.0  # seconds between two looks at what is idle, at least; Go's cleaner has the same
+_LOOK_S = 1.0  # the same for looks at who holds one for ever
 
 
 class Pool(Guard, Generic[T]):
@@ -64,23 +68,22 @@ class Pool(Guard, Generic[T]):
         "_chance",
         "_check",
         "_check_after",
-        "_close",
         "_closed",
         "_drained",
-        "_end",
+        "_fresh_s",
         "_held",
         "_idle",
-        "_keeper",
+        "_lends",
         "_line",
+        "_looked_at",
         "_max_wait",
         "_max_waiting",
-        "_open",
-        "_opening",
         "_passing",
+        "_room",
         "_rule",
-        "_scope",
+        "_supply",
+        "_sweep",
         "_timed_out",
-        "_total",
         "_used",
         "_waits",
     )
@@ -124,8 +127,7 @@ class Pool(Guard, Generic[T]):
             ValueError: a number is out of range.
         """
         super().__init__(name, mode)
-        self._open = open
-        self._close = close
+        self._supply: Supply[T] = Supply(open, close, self)
         self._check = check
         self._check_after = check_after
         self._rule = PoolRule(
@@ -134,18 +136,20 @@ class Pool(Guard, Generic[T]):
         self._max_waiting = max_waiting
         self._max_wait = max_wait
         self._chance = Chance()
-        self._scope: Scope | None = None  # owns what opens and closes; entered by the keeper
-        self._keeper: asyncio.Task[None] | None = None
-        self._end = asyncio.Event()
-        self._idle: list[Item[T]] = []  # taken from the end
+        self._lends = False  # entered, and not closed
+        self._idle: list[Item[T]] = []  # taken from the end, so the first idles longest
         self._held: dict[int, Item[T]] = {}  # by the identity of what was lent
-        self._total = self._opening = 0
-        self._passing = 0  # given to one who waited and has not run yet
+        self._passing = 0  # given to one who waited and has not run yet, or being checked
         self._line: WaitLine[Waiter] = WaitLine()
         self._closed: dict[ClosedBecause, int] = {}
         self._waits, self._used = Durations(), Durations()
         self._timed_out = 0
+        self._looked_at = -inf  # when who holds one for ever was looked for
         self._drained: asyncio.Event | None = None  # set when the last one has come back
+        self._sweep: asyncio.TimerHandle | None = None  # while anything that may grow old is idle
+        self._fresh_s = inf  # after so long one is looked at before it is lent
+        self._room = 0  # so many may be idle for `release` to put one there without a thought
+        self._follow_rule()
 
     # -- its life ----------------------------------------------------------------
 
@@ -154,25 +158,15 @@ class Pool(Guard, Generic[T]):
 
         Raises:
             GuardMisuse: it is in use already.
-        """
-        if self._keeper is not None:
-            raise GuardMisuse(f"{self._title()} was entered before: make another pool")
-        loop = self._move_in()
-        began = loop.create_future()
-        # Not by the scope around: the pool may outlive a request that happens to be first, and
-        # what surrounds the block must not become the surroundings of what is opened in it.
-        self._keeper = loop.create_task(self._keep(began), name=f"pool {self.name}")
-        await began
-        return self
 
-    async def _keep(self, began: asyncio.Future[None]) -> None:
-        """Hold the scope open in which resources are opened and closed."""
-        scope = Scope(f"pool {self.name}", kind="pool", on_error="collect", detached=True)
-        async with scope:
-            self._scope = scope
-            if not began.done():
-                began.set_result(None)
-            await self._end.wait()
+        Cancelled: it is closed.
+        """
+        if self._supply.began:
+            raise GuardMisuse(f"{self._title()} was entered before: make another pool")
+        await self._supply.begin(self._move_in(), f"pool {self.name}")
+        self._lends = True
+        self._follow_rule()
+        return self
 
     async def __aexit__(
         self,
@@ -186,31 +180,51 @@ class Pool(Guard, Generic[T]):
     async def close(self, *, drain: float = 10.0) -> None:
         """Lend nothing more, wait for what is lent, and close all resources.
 
+        What is being opened is cancelled, and who waits in line is told.
+
         Args:
             drain: seconds to wait for what is lent. What has not come back then is named in
                 the log, and closed when it does.
 
         Cancelled: what is idle is closed all the same.
         """
-        keeper = self._keeper
-        if keeper is None or self._drained is not None:
+        if not self._supply.began:
             return
-        self._drained = asyncio.Event()
-        while self._line:
-            self._queue.fail(self._line.popleft(), self._misuse("is closed"))
+        if self._supply.ends:
+            await self._supply.end()
+            return
+        drained = self._begin_end()
         try:
-            if (self._held or self._passing) and drain > 0:
+            if drain > 0:
                 async with asyncio.timeout(drain):
-                    await self._drained.wait()
+                    await drained.wait()
         except TimeoutError:
             pass
         finally:
             for holding in self.holdings():
                 _log.warning("%s closes while this is still out: %s", self._title(), holding)
-            while self._idle:
-                self._discard(self._idle.pop(), "closed")
-            self._end.set()
-            await asyncio.wait([keeper])  # does not cancel it when we are cancelled here
+            await self._supply.end()
+
+    def _must_end(self) -> None:
+        """Close what is idle: the loop closes, and nobody may have the time to ask for it."""
+        self._begin_end()
+
+    def _begin_end(self) -> asyncio.Event:
+        """Lend nothing more; return what is set when the last one has come back."""
+        if self._drained is not None:
+            return self._drained
+        self._lends = False
+        self._room = 0
+        drained = self._drained = asyncio.Event()
+        if self._sweep is not None:
+            self._sweep.cancel()
+        while self._line:
+            self._queue.fail(self._line.popleft(), self._misuse("is closed"))
+        self._supply.stop_opening()
+        while self._idle:
+            self._discard(self._idle.pop(), "closed")
+        self._tell_if_drained()
+        return drained
 
     async def warm(self, count: int) -> None:
         """Open resources until `count` are open, so that the first callers need not wait.
@@ -220,7 +234,7 @@ class Pool(Guard, Generic[T]):
         """
         taken: list[T] = []
         try:
-            for _ in range(min(count, self._rule.max_open)):
+            while self._supply.total < min(count, self._rule.max_open):
                 taken.append(await self.acquire())
         finally:
             for value in taken:
@@ -229,7 +243,12 @@ class Pool(Guard, Generic[T]):
     # -- lending -----------------------------------------------------------------
 
     def take(self) -> Taken[T]:
-        """Return a block that holds a resource; one that raises gives it back as it is."""
+        """Return a block that holds a resource.
+
+        One that raises gives it back as it is. One that is cut (cancelled, or by a time
+        limit) closes it: half of an answer may still be on its way, and the next to use it
+        would take that for its own.
+        """
         return Taken(self)
 
     async def acquire(self) -> T:
@@ -242,9 +261,23 @@ class Pool(Guard, Generic[T]):
 
         Cancelled: nothing is taken.
         """
-        if self._drained is not None or self._scope is None:
+        item = self._at_hand()
+        if item is None:
+            item = await self._find(read_clock.read())
+        return self._lend(item, sys._getframe(1))
+
+    def _at_hand(self) -> Item[T] | None:
+        """Take the one that was used last, if it can be lent without a thought."""
+        idle = self._idle
+        if idle and read_clock.read() < idle[-1].fresh_until:
+            return idle.pop()
+        return None
+
+    async def _find(self, now: float) -> Item[T]:
+        """Find a resource the long way: close what is too old, ask what has idled, stand in line."""
+        if not self._lends:
             raise self._misuse("is closed" if self._drained else "has not been entered")
-        now = read_clock.read()
+        failed = False
         while self._idle:
             item = self._idle.pop()
             why = self._rule.stale(item.dies_at, item.idle_since, now)
@@ -255,38 +288,54 @@ class Pool(Guard, Generic[T]):
                 or now - item.idle_since < self._check_after
                 or await self._works(item)
             ):
-                return self._lend(item, now)
-        waited_for = await self._wait(now)
-        return self._lend(waited_for, read_clock.read())
+                return item
+            else:
+                failed = True
+                now = read_clock.read()
+        return await self._wait(now, first=failed)
 
     async def _works(self, item: Item[T]) -> bool:
-        """Ask whether an idle resource still works; one that does not is closed."""
+        """Ask whether an idle resource still works; one that does not is closed.
+
+        Raises:
+            GuardMisuse: the pool was closed meanwhile.
+        """
         assert self._check is not None
+        good = False
+        self._passing += 1  # so that a `close` waits for the answer
         try:
             answer = self._check(item.value)
-            good = bool(await answer) if isawaitable(answer) else bool(answer)
+            if isawaitable(answer):
+                async with asyncio.timeout(PATIENCE_S):
+                    answer = await answer
+            good = bool(answer)
         except Exception as error:
             _log.info("%s: a check failed: %r", self._title(), error)
-            good = False
-        except BaseException:  # cancelled: nobody knows in which state it is now
-            self._discard(item, "bad")
-            raise
-        if not good:
-            self._discard(item, "bad")
+        finally:  # one that was cancelled, too: nobody knows in which state it is now
+            self._passing -= 1
+            if not good or not self._lends:
+                self._discard(item, "closed" if good else "bad")
+                self._tell_if_drained()
+        if not self._lends:
+            raise self._misuse("is closed")
         return good
 
-    async def _wait(self, now: float) -> Item[T]:
-        """Stand in line for a resource."""
+    async def _wait(self, now: float, *, first: bool) -> Item[T]:
+        """Stand in line for a resource; first in it, if one was there and did not work."""
         if self._max_waiting is not None and self._line.waiting >= self._max_waiting:
             self.refuse(self._full(f"and {self._max_waiting} callers wait for it"))
+        self._look_for_leaks(now)
         waiter = self._waiter()
-        self._line.append(waiter)
-        self._open_more()
         timer = None
-        if self._max_wait is not None:
-            assert self._loop is not None
-            timer = self._loop.call_later(self._max_wait, self._give_up, waiter)
         try:
+            if first:
+                self._line.appendleft(waiter)
+            else:
+                self._line.append(waiter)
+            self._open_more()
+            if self._max_wait is not None:
+                assert self._loop is not None
+                timer = self._loop.call_later(self._max_wait, self._give_up, waiter)
             item: Item[T] = await waiter
         except BaseException:
             if was_given(waiter):
@@ -299,8 +348,8 @@ class Pool(Guard, Generic[T]):
         finally:
             if timer is not None:
                 timer.cancel()
+            self._waits.record(read_clock.read() - now)
         self._passing -= 1
-        self._waits.record(read_clock.read() - now)
         return item
 
     def _give_up(self, waiter: Waiter) -> None:
@@ -308,12 +357,11 @@ class Pool(Guard, Generic[T]):
             self._timed_out += 1
             self._rejected += 1
 
-    def _lend(self, item: Item[T], now: float) -> T:
-        frame = sys._getframe(2)  # of who awaits `acquire`
-        if frame.f_code is _TAKEN and frame.f_back is not None:
-            frame = frame.f_back
-        self._held[id(item.value)] = item
-        return item.lend(now, task_in(self._loop), frame)
+    def _lend(self, item: Item[T], frame: FrameType) -> T:
+        """Note who takes it: the task that runs, at the line where `frame` is."""
+        value = item.lend(read_clock.read(), task_in(self._loop), frame)
+        self._held[id(value)] = item
+        return value
 
     def release(self, value: T, *, bad: bool = False) -> None:
         """Give a resource back.
@@ -346,78 +394,92 @@ class Pool(Guard, Generic[T]):
 
     def _offer(self, item: Item[T], now: float) -> None:
         """Give a resource to the first in line, keep it, or close it."""
-        if self._drained is not None:
-            self._discard(item, "closed")
-            return
-        if now < item.dies_at and self._total <= self._rule.max_open:
-            while self._line:
-                if self._queue.wake(self._line.popleft(), item):
-                    self._passing += 1
-                    return
-        why = self._rule.surplus(item.dies_at, now, self._total, len(self._idle))
-        if why is not None:
-            self._discard(item, why)
-            return
+        if self._line or len(self._idle) >= self._room or now >= item.dies_at:
+            if not self._lends:
+                self._discard(item, "closed")
+                return
+            open_ = self._supply.total - self._supply.closing
+            if now < item.dies_at and open_ <= self._rule.max_open:
+                while self._line:
+                    if self._queue.wake(self._line.popleft(), item):
+                        self._passing += 1
+                        return
+            why = self._rule.surplus(item.dies_at, now, open_, len(self._idle))
+            if why is not None:
+                self._discard(item, why)
+                return
         item.idle_since = now
+        until = now + self._fresh_s
+        item.fresh_until = min(item.dies_at, until)
         self._idle.append(item)
+        if self._sweep is None:
+            self._sweep_later(now)
 
     # -- opening and closing -------------------------------------------------------
 
     def _open_more(self) -> None:
         """Begin to open for those who wait, as far as the limit allows."""
-        assert self._scope is not None
-        waiting = self._line.waiting
-        for _ in range(self._rule.to_open(waiting, self._opening, self._total)):
-            self._opening += 1
-            self._scope.go(self._open_one)
+        supply, rule = self._supply, self._rule
+        # Asked again each time: with eager tasks an open that fails at once has changed all of it.
+        while supply.total + supply.opening < rule.max_open:  # counting who waits takes time
+            if not rule.to_open(self._line.waiting, supply.opening, supply.total):
+                return
+            if not supply.open():
+                return  # the loop closes: `_must_end` is about to tell those who wait
 
-    async def _open_one(self) -> None:
-        """Open a resource, for whoever is first in line when it is there."""
-        try:
-            value = await self._open()
-        except Exception as error:
-            self._opening -= 1
+    def _came(self, value: T) -> None:
+        """Take in a resource that was opened, for whoever is first in line by now."""
+        now = read_clock.read()
+        self._offer(Item(value, now, self._rule.dies_at(now, self._chance.random())), now)
+
+    def _failed(self, error: Exception) -> None:
+        """Tell the first in line that opening one failed, and try again for the others."""
+        if self._lends:
             while self._line:
                 if self._queue.fail(self._line.popleft(), error):
                     break
             self._open_more()
-            return
-        except BaseException:
-            self._opening -= 1
-            raise
-        self._opening -= 1
-        self._total += 1
-        now = read_clock.read()
-        self._offer(Item(value, now, self._rule.dies_at(now, self._chance.random())), now)
+
+    def _place_is_free(self) -> None:
+        """Open another in place of one that was closed, if somebody waits for it."""
+        if self._lends:
+            self._follow_rule()
+            self._open_more()
 
     def _discard(self, item: Item[T], why: ClosedBecause) -> None:
         """Close a resource that nobody holds; its place is free when it is closed."""
         self._closed[why] = self._closed.get(why, 0) + 1
-        scope = self._scope
-        assert scope is not None
-        if self._close is None or scope.state == "ended":
-            if self._close is not None:
-                _log.warning("%s: %r came back after the end", self._title(), item.value)
-            self._place_is_free()
-        else:
-            scope.go(self._close_one, item.value)
+        self._supply.close(item.value)
 
-    async def _close_one(self, value: T) -> None:
-        assert self._close is not None
-        try:
-            async with asyncio.timeout(_CLOSE_S):
-                done: Any = self._close(value)
-                if isawaitable(done):
-                    await done
-        except Exception as error:
-            _log.warning("%s: closing %r failed: %r", self._title(), value, error)
-        finally:
-            self._place_is_free()
+    # -- growing old ---------------------------------------------------------------
 
-    def _place_is_free(self) -> None:
-        self._total -= 1
-        if self._drained is None:
-            self._open_more()
+    def _follow_rule(self) -> None:
+        """Work out what the short ways of `acquire` and `release` go by."""
+        rule, supply = self._rule, self._supply
+        idle_s = inf if rule.idle_time is None else rule.idle_time
+        self._fresh_s = idle_s if self._check is None else min(idle_s, self._check_after)
+        fits = supply.total - supply.closing <= rule.max_open
+        self._room = rule.max_idle if self._lends and fits else 0
+
+    def _sweep_later(self, now: float) -> None:
+        """Set the timer for when the next idle one is too old; none, where none will ever be."""
+        rule = self._rule
+        idle_s = inf if rule.idle_time is None else rule.idle_time
+        due = min((min(i.dies_at, i.idle_since + idle_s) for i in self._idle), default=inf)
+        self._sweep = None
+        if due < inf and self._loop is not None:
+            delay = max(_SWEEP_S, due - now)
+            self._sweep = self._loop.call_later(delay, self._close_old, context=Context())
+
+    def _close_old(self) -> None:
+        """Close what is too old though nobody meets it: the last one used is lent first."""
+        now = read_clock.read()
+        for item in list(self._idle):
+            why = self._rule.stale(item.dies_at, item.idle_since, now)
+            if why is not None:
+                self._idle.remove(item)
+                self._discard(item, why)
+        self._sweep_later(now)
 
     # -- looking after it ------------------------------------------------------------
 
@@ -445,10 +507,18 @@ class Pool(Guard, Generic[T]):
             rule.idle_time if idle_time is None else idle_time,
         )
         super().update(mode=mode)
-        if self._scope is None or self._drained is not None:
+        if not self._lends:
             return
-        while len(self._idle) > idle or (self._idle and self._total > most):
+        supply = self._supply
+        while self._idle and (len(self._idle) > idle or supply.total - supply.closing > most):
             self._discard(self._idle.pop(0), "idle")
+        self._follow_rule()
+        now = read_clock.read()
+        for item in self._idle:
+            item.fresh_until = min(item.dies_at, item.idle_since + self._fresh_s)
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._sweep_later(now)
         self._open_more()
 
     def holdings(self) -> tuple[Holding, ...]:
@@ -461,15 +531,27 @@ class Pool(Guard, Generic[T]):
         """Return what is held by tasks and scopes that have ended, so that nobody gives it back."""
         return tuple(holding for holding in self.holdings() if holding.orphaned)
 
+    def _look_for_leaks(self, now: float) -> None:
+        """Name in the log, once each, what nobody gives back: somebody has to wait for it."""
+        if now - self._looked_at < _LOOK_S:
+            return
+        self._looked_at = now
+        for item in self._held.values():
+            if item.told != item.held_since:
+                holding = item.holding(now)
+                if holding.orphaned:
+                    item.told = item.held_since
+                    _log.warning("%s: nobody gives this back: %s", self._title(), holding)
+
     def statistics(self) -> PoolStatistics:
         """Return how it is doing."""
         return PoolStatistics(
             name=self.name,
             max_open=self._rule.max_open,
-            open=self._total,
+            open=self._supply.total,
             in_use=len(self._held),
             idle=len(self._idle),
-            opening=self._opening,
+            opening=self._supply.opening,
             waiting=self._line.waiting,
             wait=self._waits.spread(),
             use=self._used.spread(),
@@ -503,32 +585,3 @@ class Pool(Guard, Generic[T]):
 
     def _reset(self) -> None:
         self._line = WaitLine()
-
-
-class Taken(Generic[T]):
-    """A resource for the length of a block; made by `Pool.take`."""
-
-    __slots__ = ("_pool", "_value")
-
-    _value: T
-
-    def __init__(self, pool: Pool[T]) -> None:
-        """Nothing is taken yet."""
-        self._pool = pool
-
-    async def __aenter__(self) -> T:
-        """Take one, waiting for it."""
-        self._value = await self._pool.acquire()
-        return self._value
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Give it back."""
-        self._pool.release(self._value)
-
-
-_TAKEN = cast("Any", Taken.__aenter__).__code__  # a frame that is not the caller's

@@ -58,7 +58,7 @@ class PoolStatistics:
         idle: how many are not.
         opening: how many are being opened.
         waiting: callers in line.
-        wait: how many had to wait (`count`) and for how long; those who got one.
+        wait: how many had to wait (`count`) and for how long, those who gave up included.
         use: how long they were lent.
         closed: how many were closed, by why.
         rejected: callers refused because the line was full, or who waited for too long.
@@ -95,8 +95,10 @@ class Item(Generic[T]):
         "_task",
         "_task_name",
         "dies_at",
+        "fresh_until",
         "held_since",
         "idle_since",
+        "told",
         "value",
     )
 
@@ -112,6 +114,8 @@ class Item(Generic[T]):
         self.value = value
         self.dies_at = dies_at
         self.idle_since = self.held_since = opened
+        self.fresh_until = opened  # until then, while it is idle, it is lent without a thought
+        self.told = -1.0  # `held_since` of the holder whom the log has named
 
     def lend(self, now: float, task: asyncio.Task[Any] | None, frame: FrameType) -> T:
         """Note who takes it, where and when."""
