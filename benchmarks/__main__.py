@@ -22,6 +22,7 @@ ALL = (
     "channels",
     "guard_policy",
     "guard_bulkhead",
+    "shared_rate",
     "overload",
 )
 HERE = Path(__file__).parent

@@ -36,11 +36,12 @@ from backstay.guard._pool_block import Taken
 from backstay.guard._pool_records import Holding, PoolStatistics
 from backstay.guard._rate import Rate, RatePermit, RateStatistics
 from backstay.guard._retry import TRANSIENT, Retry, RetryStatistics
-from backstay.guard._shared_rate import SharedPermit, SharedRate
+from backstay.guard._shared_rate import SharedRate
 from backstay.guard._shared_rate_records import (
     MemoryStore,
     OnStoreDown,
     RateStore,
+    SharedPermit,
     SharedRateStatistics,
 )
 from backstay.guard._throttle import Throttle, ThrottleStatistics

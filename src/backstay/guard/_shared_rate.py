@@ -29,7 +29,13 @@ from backstay import context as ambient
 from backstay.errors import GuardMisuse, LimitError
 from backstay.guard._guard import Guard, Mode, unlist
 from backstay.guard._rate import Rate
-from backstay.guard._shared_rate_records import Caller, OnStoreDown, RateStore, SharedRateStatistics
+from backstay.guard._shared_rate_records import (
+    Caller,
+    OnStoreDown,
+    RateStore,
+    SharedPermit,
+    SharedRateStatistics,
+)
 from backstay.guard._store_courier import StoreCourier
 from backstay.guard.rules.quota_book import QuotaBook
 from backstay.guard.rules.shared_quota import (
@@ -45,7 +51,7 @@ from backstay.sync._home import read_clock
 from backstay.sync._wake_queue import was_given
 from backstay.tasks import Scope
 
-__all__ = ["SharedPermit", "SharedRate"]
+__all__ = ["SharedRate"]
 
 _BUDGET_S: Final = 0.020
 _BEAT_S: Final = 5.0  # a process that uses the limit asks at least as often, to be counted
@@ -72,7 +78,9 @@ class SharedRate(Guard):
 
     How exact: in any ``d`` seconds all processes together admit no more than
     ``burst + rate * d``, and one lease for each process; `statistics().lease` says how much that
-    is. With ``lease=0`` there is none, and every call waits for an answer of the store.
+    is. With ``lease=0`` there is none, and every call waits for an answer of the store; what is
+    left above the limit then is what callers had been given that were cancelled at that moment,
+    which goes to the next in line.
 
     Cancelled: a call that is cancelled while it waits has taken nothing; what was reserved for
     it goes to the next in line, or back to the store.
@@ -189,7 +197,11 @@ class SharedRate(Guard):
         began: asyncio.Future[None] = loop.create_future()
         # As a pool's: what surrounds the block must not surround what is asked in it.
         self._keeper = loop.create_task(self._keep(began), name=f"shared rate {self.name}")
+        self._keeper.add_done_callback(lambda _: None if began.done() else began.set_result(None))
         await began
+        if self._scope is None:  # cancelled before it had begun
+            self._closed = True
+            raise self._misuse()
         self._ask(read_clock.read())
         return self
 
@@ -202,7 +214,10 @@ class SharedRate(Guard):
             self._scope = scope
             if not began.done():
                 began.set_result(None)
-            await self._end.wait()
+            try:
+                await self._end.wait()
+            finally:
+                self._shut()  # also when somebody cancels all tasks there are
 
     async def __aexit__(
         self,
@@ -221,12 +236,7 @@ class SharedRate(Guard):
         """
         if self._keeper is None or self._closed:
             return
-        self._closed = True
-        for caller in self._line:
-            self._queue.fail(caller.waiter, self._misuse())
-        self._line.clear()
-        self._set_timer(None)
-        self._book.floor = inf
+        self._shut()
         back = self._book.give_up()
         try:
             if back > 0 and self._courier.up and not self._courier.busy:
@@ -238,6 +248,15 @@ class SharedRate(Guard):
         finally:
             self._end.set()
             await self._keeper
+
+    def _shut(self) -> None:
+        """Refuse who waits, and whoever comes from now on."""
+        self._closed = True
+        for caller in self._line:
+            self._queue.fail(caller.waiter, self._misuse())
+        self._line.clear()
+        self._set_timer(None)
+        self._book.floor = inf
 
     # -- taking --------------------------------------------------------------------
 
@@ -575,26 +594,3 @@ class SharedRate(Guard):
 
     def _in_use(self) -> bool:
         return self._keeper is not None and not self._closed
-
-
-class SharedPermit:
-    """Units of a shared rate as a block; made by `SharedRate.permit`."""
-
-    __slots__ = ("_cost", "_rate")
-
-    def __init__(self, rate: SharedRate, cost: float) -> None:
-        """Remember how many; nothing is taken yet."""
-        self._rate = rate
-        self._cost = cost
-
-    async def __aenter__(self) -> None:
-        """Take the units."""
-        await self._rate.acquire(self._cost)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave the block; what was taken is spent."""

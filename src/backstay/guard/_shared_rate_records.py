@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Literal, Protocol, TypeAlias
 
 from backstay.guard.rules.shared_quota import Ask, QuotaAnswer, decide
@@ -10,7 +11,14 @@ from backstay.sync._durations import Spread
 from backstay.sync._home import read_clock
 from backstay.sync._wake_queue import Waiter
 
-__all__ = ["Caller", "MemoryStore", "OnStoreDown", "RateStore", "SharedRateStatistics"]
+__all__ = [
+    "Caller",
+    "MemoryStore",
+    "OnStoreDown",
+    "RateStore",
+    "SharedPermit",
+    "SharedRateStatistics",
+]
 
 OnStoreDown: TypeAlias = Literal["local", "open", "closed"]
 """What a shared rate does while its store does not answer: share by itself, admit, or refuse."""
@@ -119,3 +127,30 @@ class MemoryStore:
 
     async def aclose(self) -> None:
         """Nothing is held."""
+
+
+class _Rate(Protocol):
+    async def acquire(self, cost: float = 1.0) -> None: ...
+
+
+class SharedPermit:
+    """Units of a shared rate as a block; made by `SharedRate.permit`."""
+
+    __slots__ = ("_cost", "_rate")
+
+    def __init__(self, rate: _Rate, cost: float) -> None:
+        """Remember how many; nothing is taken yet."""
+        self._rate = rate
+        self._cost = cost
+
+    async def __aenter__(self) -> None:
+        """Take the units."""
+        await self._rate.acquire(self._cost)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the block; what was taken is spent."""

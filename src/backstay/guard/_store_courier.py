@@ -119,17 +119,22 @@ class StoreCourier:
             return
         self.busy = True
         self.trips += 1
-        scope.go(self._trip, ask, ticket)
+        task = scope.go(self._trip, ask, ticket)
+        # Whatever becomes of the task, even if it is cancelled before it has begun.
+        task.add_done_callback(lambda _: self._is_back(ticket))
+
+    def _is_back(self, ticket: Ticket) -> None:
+        self._rule.release(ticket)  # of one that was cancelled, and has settled nothing
+        self.busy = False
+        self._customer.idle()
 
     async def _trip(self, ask: Ask, ticket: Ticket) -> None:
         trip = _Trip(self, ticket, self.budget)
         try:
             async with asyncio.timeout(_LONGEST_S):
                 answer = await self._store.ask(ask)
-        except asyncio.CancelledError:  # closing
+        except asyncio.CancelledError:  # closing, or somebody cancels all tasks there are
             trip.end()
-            self._rule.release(ticket)
-            self.busy = False
             raise
         except Exception as error:
             trip.end()
@@ -140,8 +145,6 @@ class StoreCourier:
                 self.took.record(read_clock.read() - trip.began)
                 self._rule.settle(ticket, OK, read_clock.read(), 0.0)
             self._customer.answered(ask, answer)
-        self.busy = False
-        self._customer.idle()
 
     def _failed(self, trip: _Trip, error: BaseException | None) -> None:
         """Count a question that was not answered, or not in time; once."""

@@ -11,7 +11,9 @@ from collections import deque
 
 __all__ = ["QuotaBook"]
 
-_ROUNDING = 1e-9  # of units: sums of floats may miss by the last digits
+# Sums of floats may miss by the last digits: of units, and of seconds. Without it a timer that
+# strikes a last digit too early would be set again for no time at all, for ever.
+_ROUNDING = 1e-9
 
 
 class QuotaBook:
@@ -54,7 +56,7 @@ class QuotaBook:
     def ripen(self, now: float) -> float | None:
         """Move what is ripe by now to what is held; return when the next will be, None for never."""
         coming = self._coming
-        while coming and coming[0][0] <= now:
+        while coming and coming[0][0] <= now + _ROUNDING:
             units = coming.popleft()[1]
             self.held += units
             self.coming -= units
