@@ -153,9 +153,10 @@ def test_a_capacity_that_returns_is_found_within_a_window() -> None:
     loop.until(lambda limit: limit >= 95.0, capacity=100.0, most=300.0)
 
 
-def test_at_rest_it_loses_little_and_hardly_moves() -> None:
-    """Between the marks: at most the tolerance ends badly."""
-    loop = Loop(ThroughputLimit(100.0))
+@pytest.mark.parametrize("waste", [0.0, 0.5, 1.0, 2.0])
+def test_at_rest_it_loses_little_and_hardly_moves(waste: float) -> None:
+    """Between the marks: at most the tolerance ends badly, also where too much costs work."""
+    loop = Loop(ThroughputLimit(100.0), waste=waste)
     loop.run(1800, capacity=90.0)
     loop.bad = loop.asked = 0.0
     before = len(loop.limits)
