@@ -16,6 +16,7 @@ __all__ = ["add_parser", "execute"]
 _EPILOG = """\
 examples:
   backstay lab compare leaky-checkout         the same load and fault on both ways of writing a shop
+  backstay lab compare cascading-failure      a dependency that stops answering, with and without a breaker
   backstay lab load http://127.0.0.1:8000/    open-loop load, latency from the intended start
   backstay lab calibrate leaky-checkout       the highest rate that this machine sustains
 """

@@ -106,6 +106,14 @@ def test_a_variant_overrides_commands_and_adds_environment() -> None:
         scenario.variant("other")
 
 
+def test_a_process_may_be_stopped_in_its_tracks() -> None:
+    """A fault with a signal has no document, and ends by itself at `until_s`."""
+    text = GOOD.replace("body = { latency_ms = 500 }", 'signal = "stop"')
+    fault = read(text.replace("reset = { latency_ms = 1 }", "")).faults[0]
+    assert (fault.signal, fault.body, fault.until_s) == ("stop", {}, 8)
+    assert fault.label == "bank is stopped"
+
+
 def test_the_verdict_table_may_be_left_out() -> None:
     """Without thresholds the project's own promises count."""
     scenario = read(GOOD.partition("[verdict]")[0])
@@ -134,6 +142,10 @@ def test_the_verdict_table_may_be_left_out() -> None:
         ("at_s = 3\nuntil_s = 8", "at_s = 30", ["leaky.toml:12:", "less than duration_s = 10"]),
         ("reset = { latency_ms = 1 }", "", ["until_s is set but reset is missing"]),
         ('process = "bank"', 'process = "bnk"', ["leaky.toml:14:", "'bnk'", "bank, order"]),
+        ("body = { latency_ms = 500 }", 'signal = "kill"', ["signal = 'kill'", "'stop'"]),
+        ("body = { latency_ms = 500 }", 'signal = "stop"', ["reset is for a document"]),
+        ('root_cause = "naive"', 'judged = ["taks"]', ["judged", "tasks, p99, memory"]),
+        ("warmup_s = 2", 'calibrate = "no"', ["calibrate = 'no'", "true or false"]),
         ("body = { latency_ms = 500 }", "body = 5", ["body = 5", "a table"]),
         ('role = "outsider"', 'role = "boss"', ["leaky.toml:20:", "role = 'boss'", "'service'"]),
         ('ready = "http:/readyz"', 'ready = "udp"', ["ready = 'udp'", '"tcp"']),

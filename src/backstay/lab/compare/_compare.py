@@ -146,7 +146,7 @@ async def _run_all(
     course = _Course(rate=setting.rate, rate_note="nothing was offered", notes=[], runs=[])
     give_up = now() + options.budget_s
     knee: Knee | None = None
-    if options.calibrate:
+    if options.calibrate and setting.scenario.load.calibrate:
         try:
             plan = KneePlan.quick(
                 setting.rate, share=KNEE_SHARE, budget_s=options.calibrate_budget_s

@@ -1,9 +1,10 @@
-"""Break things at the scenario's set times, by posting to the simulators' control doors."""
+"""Break things at the scenario's set times: documents posted to simulators, processes stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Mapping
 
 from backstay._base import now
@@ -28,6 +29,7 @@ class Faulting:
     def __init__(self, faults: tuple[Fault, ...], system: System) -> None:
         """Prepare; `run` sets the faults."""
         self._faults = faults
+        self._system = system
         self._ports = system.ports
         self._active: list[str] = []
 
@@ -51,11 +53,28 @@ class Faulting:
 
     async def _one(self, fault: Fault, load_began: float) -> None:
         await asyncio.sleep(load_began + fault.at_s - now())
+        if fault.signal is not None:
+            await self._stop(fault, load_began)
+            return
         await self._post(fault, fault.body)
         self._active.append(fault.label)
         if fault.until_s is not None and fault.reset is not None:
             await asyncio.sleep(load_began + fault.until_s - now())
             await self._post(fault, fault.reset)
+            self._active.remove(fault.label)
+
+    async def _stop(self, fault: Fault, load_began: float) -> None:
+        """Stop a process in its tracks, and let it go on at the end, or when the run breaks off."""
+        child = self._system.children[fault.process]
+        child.send(signal.SIGSTOP)
+        self._active.append(fault.label)
+        try:
+            if fault.until_s is None:
+                await asyncio.Event().wait()
+            else:
+                await asyncio.sleep(load_began + fault.until_s - now())
+        finally:
+            child.send(signal.SIGCONT)
             self._active.remove(fault.label)
 
     async def _post(self, fault: Fault, document: Mapping[str, object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Literal
 
 from backstay.lab.load import LoadResult, SecondRecord
@@ -125,6 +126,8 @@ class VariantResult:
     lag_p99_ms: float
     load_valid: bool
     load_reasons: tuple[str, ...]
+    failed_share: float | None  # of requests that ended while a fault lasted; None without a fault
+    recovered_s: float | None  # after the last fault, until all succeeded; None: it never ended
     missed_polls: float  # share of looks at which some service did not answer, 0 to 1
     schedule: str  # fingerprint of the arrivals
     exit_codes: Mapping[str, int | None]
@@ -146,6 +149,14 @@ class VariantResult:
             "requests": self.requests,
             "rss_growth_pct_per_min": None if growth is None else round(growth, 3),
             "rss_peak_mb": round(self.rss_peak_mb, 1),
+            "fault": {
+                "failed_share": None if self.failed_share is None else round(self.failed_share, 6),
+                "recovered_s": (
+                    self.recovered_s
+                    if self.recovered_s is None or isfinite(self.recovered_s)
+                    else "never"
+                ),
+            },
             "errors": dict(self.errors),
             "unaffected": {
                 "requests": self.unaffected_requests,

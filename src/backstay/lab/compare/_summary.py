@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 
 from backstay.lab.compare._growth import growth_pct_per_min
 from backstay.lab.compare._records import Sample, VariantResult, VariantRun
@@ -11,6 +12,7 @@ from backstay.lab.scenario import Scenario
 __all__ = ["memory_window", "summarise"]
 
 _MB = 1024 * 1024
+_FEW = 0.005  # a second in which a smaller share failed is a good one
 
 
 def memory_window(scenario: Scenario) -> tuple[float, float]:
@@ -60,6 +62,8 @@ def summarise(run: VariantRun, scenario: Scenario) -> VariantResult | None:
         lag_p99_ms=run.load.lag.p99_s * 1e3,
         load_valid=run.load.valid,
         load_reasons=run.load.reasons,
+        failed_share=_failed_share(run, scenario),
+        recovered_s=_recovered_s(run, scenario),
         missed_polls=missed / len(judged) if judged else 1.0,
         schedule=run.load.schedule,
         exit_codes=run.exit_codes,
@@ -69,6 +73,37 @@ def summarise(run: VariantRun, scenario: Scenario) -> VariantResult | None:
             for name, peak in _peaks(sample.rss_by_service for sample in judged).items()
         },
     )
+
+
+def _failed_share(run: VariantRun, scenario: Scenario) -> float | None:
+    """Return which share of the requests failed that ended while any fault lasted."""
+    load = scenario.load
+    during = [
+        second
+        for second in run.seconds
+        if any(
+            fault.at_s <= second.second and second.second + 1 <= (fault.until_s or load.duration_s)
+            for fault in scenario.faults
+        )
+    ]
+    done = sum(second.done for second in during)
+    return sum(second.failed for second in during) / done if done else None
+
+
+def _recovered_s(run: VariantRun, scenario: Scenario) -> float | None:
+    """Return how long after the last fault the last second was over in which requests failed.
+
+    Infinite when the load ended before two whole seconds without failures.
+    """
+    ends = [fault.until_s for fault in scenario.faults]
+    if not ends or None in ends:
+        return None
+    end = max(until for until in ends if until is not None)
+    after = [s for s in run.seconds if end <= s.second < scenario.load.duration_s and s.done]
+    bad = [s.second for s in after if s.failed > _FEW * s.done]
+    if not after or (bad and bad[-1] >= after[-1].second - 1):
+        return inf
+    return bad[-1] + 1 - end if bad else 0.0
 
 
 def _between(samples: Iterable[Sample], begin: float, end: float) -> list[Sample]:

@@ -17,6 +17,8 @@ __all__ = ["judge", "ratio", "verdict_of"]
 
 # Below this many requests a single failure weighs more than the 0.1 % in question.
 _MIN_UNAFFECTED = 1000
+# Below this share of failed requests the fault has not hurt the variant that is to be beaten.
+_MIN_FAILED = 0.2
 # Above this share of unanswered looks the peak may have hidden between them.
 _MAX_MISSED_POLLS = 0.25
 Status = Literal["met", "missed", "unknown", "goal met", "goal missed"]
@@ -65,8 +67,10 @@ def judge(
     else:
         checks += _fairness(thresholds, baseline, candidate)
         checks += _ratios(thresholds, baseline, candidate)
+        if "failed" in thresholds.judged:
+            checks.append(_failed(thresholds, baseline, candidate))
     if candidate is not None:
-        checks += [_memory(thresholds, candidate), _unaffected(thresholds, candidate)]
+        checks += _alone(thresholds, candidate)
     if thresholds.root_cause is not None and baseline is not None:
         checks.append(_root_cause(thresholds, root_cause))
     checks += [Check("clean exit", "missed", line) for line in unclean_exits]
@@ -123,25 +127,77 @@ def _ratios(
     tasks = ratio(baseline.tasks_peak, candidate.tasks_peak)
     p99 = ratio(baseline.p99_ms, candidate.p99_ms)
     goal = thresholds.p99_ratio_goal
+    judged = thresholds.judged
     p99_figures = f"{p99:.1f}x lower p99 ({baseline.p99_ms:,.0f} → {candidate.p99_ms:,.0f} ms)"
-    return [
-        Check(
-            "tasks",
-            _met(tasks >= thresholds.tasks_ratio_pass),
-            f"{tasks:.1f}x fewer tasks at the peak ({baseline.tasks_peak:,} → "
-            f"{candidate.tasks_peak:,}), at least {thresholds.tasks_ratio_pass:g}x was asked",
-        ),
-        Check(
-            "p99",
-            _met(p99 >= thresholds.p99_ratio_pass),
-            f"{p99_figures}, at least {thresholds.p99_ratio_pass:g}x was asked",
-        ),
-        Check(
-            "p99 goal",
-            "goal met" if p99 >= goal else "goal missed",
-            f"goal {'met' if p99 >= goal else 'not met'}: {p99_figures}, {goal:g}x was hoped for",
-        ),
-    ]
+    checks: list[Check] = []
+    if "tasks" in judged:
+        checks.append(
+            Check(
+                "tasks",
+                _met(tasks >= thresholds.tasks_ratio_pass),
+                f"{tasks:.1f}x fewer tasks at the peak ({baseline.tasks_peak:,} → "
+                f"{candidate.tasks_peak:,}), at least {thresholds.tasks_ratio_pass:g}x was asked",
+            )
+        )
+    if "p99" in judged:
+        checks += [
+            Check(
+                "p99",
+                _met(p99 >= thresholds.p99_ratio_pass),
+                f"{p99_figures}, at least {thresholds.p99_ratio_pass:g}x was asked",
+            ),
+            Check(
+                "p99 goal",
+                "goal met" if p99 >= goal else "goal missed",
+                f"goal {'met' if p99 >= goal else 'not met'}: {p99_figures}, {goal:g}x was hoped for",
+            ),
+        ]
+    return checks
+
+
+def _failed(thresholds: Thresholds, baseline: VariantResult, candidate: VariantResult) -> Check:
+    before, after = baseline.failed_share, candidate.failed_share
+    if before is None or after is None:
+        return Check("failed", "unknown", "no request ended while a fault lasted")
+    if before < _MIN_FAILED:
+        return Check(
+            "failed",
+            "unknown",
+            f"{baseline.name}: only {before:.1%} of the requests failed under the fault, and "
+            f"{_MIN_FAILED:.0%} are needed to show what protects: let the fault last longer",
+        )
+    drop = 1 - after / before
+    return Check(
+        "failed",
+        _met(drop >= thresholds.failed_drop_min),
+        f"{drop:.1%} fewer failed requests under the fault ({before:.1%} → {after:.1%}), at least "
+        f"{thresholds.failed_drop_min:.0%} was asked",
+    )
+
+
+def _alone(thresholds: Thresholds, candidate: VariantResult) -> list[Check]:
+    """Return the checks for which only the variant that is to hold counts."""
+    found: list[Check] = []
+    if "memory" in thresholds.judged:
+        found.append(_memory(thresholds, candidate))
+    if "unaffected" in thresholds.judged:
+        found.append(_unaffected(thresholds, candidate))
+    if "recovery" in thresholds.judged:
+        found.append(_recovery(thresholds, candidate))
+    return found
+
+
+def _recovery(thresholds: Thresholds, candidate: VariantResult) -> Check:
+    took, limit = candidate.recovered_s, thresholds.recovery_s
+    if took is None:
+        return Check(
+            "recovery", "unknown", "no fault ends before the load does: set until_s on each"
+        )
+    if took == math.inf:
+        said = f"{candidate.name}: requests still failed when the load ended"
+    else:
+        said = f"{candidate.name}: all requests succeeded again {took:.0f} s after the fault"
+    return Check("recovery", _met(took <= limit), f"{said}, at most {limit:g} s was asked")
 
 
 def _memory(thresholds: Thresholds, candidate: VariantResult) -> Check:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["count", "duration_ms", "growth", "memory_mb", "share", "times"]
+__all__ = ["count", "duration_ms", "growth", "memory_mb", "seconds", "share", "times"]
 
 
 def count(value: float) -> str:
@@ -45,6 +45,11 @@ def growth(pct_per_min: float | None) -> str:
     rounded = round(pct_per_min, 1)
     sign = "+" if rounded > 0 else "−" if rounded < 0 else ""
     return f"{sign}{abs(rounded):.1f} %/min"
+
+
+def seconds(value: float) -> str:
+    """Write whole seconds: 4 s; "never" for what did not happen."""
+    return "never" if math.isinf(value) else f"{value:.0f} s"
 
 
 def times(ratio: float) -> str:

@@ -11,7 +11,7 @@ from backstay.errors import UsageError
 from backstay.lab.compare import Check, Comparison, RootCause, VariantResult, memory_window, ratio
 from backstay.lab.report._chart import draw
 from backstay.lab.report._charts import charts_of
-from backstay.lab.report._figures import count, duration_ms, growth, share, times
+from backstay.lab.report._figures import count, duration_ms, growth, seconds, share, times
 from backstay.lab.report._series import raw_data
 from backstay.lab.report._style import CHART_CSS, PAGE_CSS, PALETTE_CSS, SCRIPT
 from backstay.lab.report._table import pair, rows
@@ -91,34 +91,45 @@ def _cards(comparison: Comparison) -> str:
     def change(before: str, after: str) -> str:
         return f'<span class="a-ink">{before}</span> → <span class="b-ink">{after}</span>'
 
-    return (
-        '<div class="cards">'
-        + card(
+    cards = {
+        "failed": lambda: card(
+            "Fewer failed requests",
+            times(ratio(baseline.failed_share or 0.0, candidate.failed_share or 0.0)),
+            change(share(baseline.failed_share or 0.0), share(candidate.failed_share or 0.0))
+            + " under the fault",
+        ),
+        "tasks": lambda: card(
             "Fewer tasks at the peak",
             times(ratio(baseline.tasks_peak, candidate.tasks_peak)),
             change(count(baseline.tasks_peak), count(candidate.tasks_peak)),
-        )
-        + card(
+        ),
+        "p99": lambda: card(
             "Lower p99 latency",
             times(ratio(baseline.p99_ms, candidate.p99_ms)),
             change(duration_ms(baseline.p99_ms), duration_ms(candidate.p99_ms)),
-        )
-        + card(
+        ),
+        "memory": lambda: card(
             f"Memory growth of {escape(candidate.name)}",
             growth(candidate.rss_growth_pct_per_min),
             change(
                 growth(baseline.rss_growth_pct_per_min), growth(candidate.rss_growth_pct_per_min)
             ),
-        )
-        + card(
+        ),
+        "unaffected": lambda: card(
             "Success outside the fault",
             share(candidate.unaffected_success_rate),
             change(
                 share(baseline.unaffected_success_rate), share(candidate.unaffected_success_rate)
             ),
-        )
-        + "</div>"
-    )
+        ),
+        "recovery": lambda: card(
+            "Back to normal after",
+            seconds(candidate.recovered_s or 0.0),
+            change(seconds(baseline.recovered_s or 0.0), seconds(candidate.recovered_s or 0.0)),
+        ),
+    }
+    judged = comparison.scenario.thresholds.judged
+    return f'<div class="cards">{"".join(cards[key]() for key in cards if key in judged)}</div>'
 
 
 def _leak(comparison: Comparison) -> str:
@@ -267,7 +278,8 @@ def _fault_words(comparison: Comparison) -> list[str]:
     duration = comparison.duration_s
     return [
         f"{escape(fault.label)}, from second {fault.at_s:.4g} to "
-        f"{min(fault.until_s or duration, duration):.4g}: <code>{escape(json.dumps(dict(fault.body)))}</code> "
+        f"{min(fault.until_s or duration, duration):.4g}: "
+        f"<code>{'SIGSTOP' if fault.signal else escape(json.dumps(dict(fault.body)))}</code> "
         f"to {escape(fault.process)}"
         for fault in comparison.scenario.faults
     ]

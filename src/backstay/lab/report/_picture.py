@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 
 from backstay.errors import UsageError
-from backstay.lab.compare import Comparison, ratio
-from backstay.lab.report._chart import draw
+from backstay.lab.compare import Comparison, VariantResult, ratio
+from backstay.lab.report._chart import Chart, draw
 from backstay.lab.report._charts import charts_of
 from backstay.lab.report._figures import times
 from backstay.lab.report._style import CHART_CSS, PALETTE_CSS
@@ -21,16 +21,13 @@ _GAP, _MARGIN, _TOP = 28.0, 26.0, 62.0
 
 def picture(comparison: Comparison) -> str:
     """Return a self-contained SVG with the curves of tasks and p99, for light and dark pages."""
-    charts = [replace(chart, height=280.0) for chart in charts_of(comparison)[:2]]
+    charts = [replace(chart, height=280.0) for chart in _two(comparison)]
     width = 2 * _MARGIN + _GAP + sum(chart.width for chart in charts)
     height = _TOP + charts[0].height + 14
     baseline, candidate = pair(comparison)
     headline = comparison.scenario.title
     if baseline is not None and candidate is not None:
-        headline = (
-            f"{times(ratio(baseline.tasks_peak, candidate.tasks_peak))} fewer tasks, "
-            f"{times(ratio(baseline.p99_ms, candidate.p99_ms))} lower p99"
-        )
+        headline = _headline(comparison, baseline, candidate)
     x, placed = _MARGIN, list[str]()
     for chart in charts:
         # A nested svg needs its own size, or it fills its parent.
@@ -63,6 +60,21 @@ def picture(comparison: Comparison) -> str:
             "</svg>\n",
         ]
     )
+
+
+def _two(comparison: Comparison) -> list[Chart]:
+    """Return the charts that show what is judged."""
+    charts = {chart.key: chart for chart in charts_of(comparison)}
+    first = "success_pct" if "failed" in comparison.scenario.thresholds.judged else "tasks"
+    return [charts[first], charts["p99_ms"]]
+
+
+def _headline(comparison: Comparison, baseline: VariantResult, candidate: VariantResult) -> str:
+    p99 = f"{times(ratio(baseline.p99_ms, candidate.p99_ms))} lower p99"
+    if "failed" in comparison.scenario.thresholds.judged:
+        failed = ratio(baseline.failed_share or 0.0, candidate.failed_share or 0.0)
+        return f"{times(failed)} fewer failed requests, {p99}"
+    return f"{times(ratio(baseline.tasks_peak, candidate.tasks_peak))} fewer tasks, {p99}"
 
 
 def write_picture(comparison: Comparison, out: Path) -> Path:

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backstay.lab.compare import Comparison, VariantResult, ratio
-from backstay.lab.report._figures import count, duration_ms, growth, memory_mb, share, times
+from backstay.lab.report._figures import (
+    count,
+    duration_ms,
+    growth,
+    memory_mb,
+    seconds,
+    share,
+    times,
+)
 
 __all__ = ["Row", "pair", "rows"]
 
@@ -55,7 +63,16 @@ def rows(comparison: Comparison) -> list[Row]:
             change = f"{times(ratio(values[0] or 0.0, values[1] or 0.0))} {less}"
         return Row(label, texts[0], texts[1], change, key)
 
+    judged = comparison.scenario.thresholds.judged
+    fault = []
+    if "failed" in judged:
+        fault.append(
+            row("Failed under the fault", "failed_share", "share", less="fewer", key="headline")
+        )
+    if "recovery" in judged:
+        fault.append(row("Back to normal after", "recovered_s", "s", key="headline"))
     return [
+        *fault,
         row("Tasks, peak", "tasks_peak", "count", less="fewer", key="headline"),
         row("Tasks, mean", "tasks_mean", "count", less="fewer"),
         row("Latency, p50", "p50_ms", "ms", less="lower"),
@@ -74,5 +91,5 @@ def _write(kind: str, value: float | None) -> str:
         return growth(value)
     if value is None:
         return "–"
-    writers = {"count": count, "ms": duration_ms, "share": share, "mb": memory_mb}
+    writers = {"count": count, "ms": duration_ms, "share": share, "mb": memory_mb, "s": seconds}
     return writers[kind](value)

@@ -33,6 +33,8 @@ T = TypeVar("T")
 _NAME = r"[A-Za-z][A-Za-z0-9_-]{0,39}"
 _DAY = 86_400.0
 
+JUDGEABLE = ("tasks", "p99", "memory", "unaffected", "failed", "recovery")
+
 
 def load_scenario(path: Path) -> Scenario:
     """Read and check a scenario file.
@@ -140,6 +142,7 @@ def _load(section: Section, processes: tuple[Process, ...]) -> LoadPlan:
             "Literal['poisson', 'constant']",
             section.choice("arrivals", ("poisson", "constant"), "poisson"),
         ),
+        calibrate=section.flag("calibrate", True),
         connections=section.whole("connections", "open connections", 1, 10_000, 256),
         client_timeout_s=section.number("client_timeout_s", "seconds", 0.05, 60, 10.0),
         options=section.mapping("options", "a table of options for the workload", {}),
@@ -162,21 +165,30 @@ def _fault(section: Section) -> Fault:
     )
     if until_s is not None and until_s <= at_s:
         raise section.wrong("until_s", f"more than at_s = {at_s:g}")
+    stops = section.has("signal")
+    if stops:
+        section.choice("signal", ("stop",))
+        for key in ("path", "body", "reset"):
+            if section.has(key):
+                raise section.error(
+                    key, f"{key} is for a document: a fault with signal = 'stop' takes none"
+                )
     fault = Fault(
         at_s=at_s,
         until_s=until_s,
         process=section.text("process", "the name of a process", pattern=_NAME),
         path=section.text("path", "a path like /control", "/control", pattern=r"/\S*"),
-        body=section.mapping("body", "a table, posted as JSON"),
+        body={} if stops else section.mapping("body", "a table, posted as JSON"),
         reset=(
             section.mapping("reset", "a table, posted as JSON at until_s")
             if section.has("reset")
             else None
         ),
         title=section.text("title", "a few words for people", ""),
+        signal="stop" if stops else None,
     )
     section.finish()
-    if fault.until_s is not None and fault.reset is None:
+    if fault.until_s is not None and fault.reset is None and not stops:
         raise section.error(
             "until_s", "until_s is set but reset is missing: say how the fault ends"
         )
@@ -234,6 +246,9 @@ def _thresholds(section: Section, variants: list[str]) -> Thresholds:
         return section.number(key, "a ratio", 0, 1_000_000, fallback)
 
     thresholds = Thresholds(
+        judged=_judged(section, default.judged),
+        failed_drop_min=section.number("failed_drop_min", "a share", 0, 1, default.failed_drop_min),
+        recovery_s=section.number("recovery_s", "seconds", 0, _DAY, default.recovery_s),
         tasks_ratio_pass=ratio("tasks_ratio_pass", default.tasks_ratio_pass),
         p99_ratio_pass=ratio("p99_ratio_pass", default.p99_ratio_pass),
         p99_ratio_goal=ratio("p99_ratio_goal", default.p99_ratio_goal),
@@ -257,6 +272,14 @@ def _thresholds(section: Section, variants: list[str]) -> Thresholds:
     )
     section.finish()
     return thresholds
+
+
+def _judged(section: Section, default: tuple[str, ...]) -> tuple[str, ...]:
+    names = section.texts("judged", "a list of words", default)
+    for name in names:
+        if name not in JUDGEABLE:
+            raise section.wrong("judged", f"some of {', '.join(JUDGEABLE)}")
+    return names
 
 
 def _known_variants(section: Section, variants: list[str]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ class LoadPlan:
     warmup_s: float = 5.0  # the first of them: healthy, sent but not judged
     seed: int = 1
     arrivals: Literal["poisson", "constant"] = "poisson"
+    calibrate: bool = True  # ask first what the machine sustains, and offer less than that
     connections: int = 256  # most connections open at once
     client_timeout_s: float = 10.0  # a user gives up after this
     options: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -35,7 +36,11 @@ class LoadPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that breaks: a JSON document posted to a simulator at a set time."""
+    """One thing that breaks at a set time.
+
+    Either a JSON document is posted to a simulator, or a process is stopped in its tracks
+    (SIGSTOP): its connections stay open, and nothing answers. It goes on at `until_s` (SIGCONT).
+    """
 
     at_s: float  # seconds after the load began, warm-up included
     until_s: float | None  # the same scale; None = to the end
@@ -44,11 +49,16 @@ class Fault:
     body: Mapping[str, object]
     reset: Mapping[str, object] | None  # what is posted at `until_s`
     title: str = ""  # for people: "the bank slows down"
+    signal: Literal["stop"] | None = None  # instead of a document
 
     @property
     def label(self) -> str:
         """What people read in the progress line and under the curves."""
-        return self.title or f"{self.process} {', '.join(f'{k}={v}' for k, v in self.body.items())}"
+        if self.title:
+            return self.title
+        if self.signal is not None:
+            return f"{self.process} is stopped"
+        return f"{self.process} {', '.join(f'{k}={v}' for k, v in self.body.items())}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +102,9 @@ class Thresholds:
     met or not met, and does not decide.
     """
 
+    judged: tuple[str, ...] = ("tasks", "p99", "memory", "unaffected")  # what decides
+    failed_drop_min: float = 0.9  # by how much the share of failed requests falls, at least
+    recovery_s: float = 5.0  # from the end of the last fault until all requests succeed, at most
     tasks_ratio_pass: float = 12.0  # naive peak tasks / governed peak tasks, at least
     p99_ratio_pass: float = 10.0  # naive p99 / governed p99, at least
     p99_ratio_goal: float = 22.0

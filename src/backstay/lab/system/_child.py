@@ -82,6 +82,12 @@ class Child:
         self._wardship = wardship
         wardship.entrust_group(self._process.pid)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process and its children, if it runs."""
+        if self._process is not None and self.is_running:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
     def ask_to_stop(self) -> None:
         """Send SIGTERM, once it makes sense."""
         if self._process is not None and self.is_running:
