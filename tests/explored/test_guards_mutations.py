@@ -34,12 +34,6 @@ BY_SCHEDULE = [
         "            self._queue.wake(first[0])",
     ),
     Mutation(
-        "who takes at once goes past those in line",
-        RATE,
-        "        if self._timer is not None:\n            return False\n        rule = self._rule",
-        "        rule = self._rule",
-    ),
-    Mutation(
         "half-open lets everybody through",
         RULE,
         "        if len(self._leases) >= self.settings.probes:\n            return None",

@@ -75,17 +75,27 @@ def check_left(rate: Rate, taken: Taken) -> None:
 
 @pytest.mark.explore(schedules=FULL, quick=QUICK, cancel=True)
 async def test_a_paced_rate_keeps_its_spacing_and_its_order_whoever_gives_up() -> None:
-    """Five callers of different weight; who was not cancelled leaves, the earlier ones first."""
+    """Callers of different weight, one comes as another leaves; the earlier ones leave first."""
     rate = Rate(10, pace=Pace(max_wait=10.0))
     taken: Taken = []
-    costs = (1, 3, 2, 1, 2)
-    results = await together(*(use(rate, cost, taken) for cost in costs))
+    came: list[int] = []
+    left: list[int] = []
+
+    async def caller(number: int, cost: float, after: float) -> None:
+        await asyncio.sleep(after)
+        came.append(number)
+        await use(rate, cost, taken)
+        left.append(number)
+
+    costs = (1, 3, 2, 1, 2, 1)
+    results = await together(*(caller(n, cost, 0.1 * (n > 4)) for n, cost in enumerate(costs)))
+    assert left == [number for number in came if number in left]
     served = [cost for cost, result in zip(costs, results, strict=True) if result is None]
     assert sorted(cost for _, cost in taken) == sorted(served)
     check_left(rate, taken)
-    for (left, cost), (later, _) in pairwise(taken):
-        assert later >= left + cost / 10 - 1e-6
-    total = sum(costs) / 10
+    for (before, cost), (after, _) in pairwise(taken):
+        assert after >= before + cost / 10 - 1e-6
+    total = 0.1 + sum(costs) / 10
     assert all(when <= total for when, _ in taken), "nobody waits beside what is free"
 
 

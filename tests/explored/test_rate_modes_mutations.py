@@ -29,6 +29,12 @@ BY_SCHEDULE = [
         "                pass\n",
     ),
     Mutation(
+        "who comes as a unit falls free goes past those in line",
+        RATE,
+        "        if self._timer is not None:\n            return False\n        rule = self._rule",
+        "        rule = self._rule",
+    ),
+    Mutation(
         "those who gave up count as waiting in a paced queue",
         RATE,
         "[wanted for waiter, wanted in self._line if not waiter.done()]",
