@@ -21,7 +21,18 @@ import stamina
 import tenacity
 from hyx.ratelimit import tokenbucket
 
-from backstay.guard import Breaker, Bulkhead, Deadline, Policy, Rate, Retry, Throttle
+from backstay.guard import (
+    AdaptiveRate,
+    Breaker,
+    Bulkhead,
+    Deadline,
+    Policy,
+    Rate,
+    Retry,
+    Throttle,
+    ThroughputLimit,
+    WarmUp,
+)
 from benchmarks.peers.breakers import KITS
 from benchmarks.rounds import Figure, low
 
@@ -109,6 +120,7 @@ def _runs() -> dict[str, Callable[[], Awaitable[float]]]:
         "Throttle": Throttle()(_work),
         "Breaker": Breaker()(_work),
         "Rate": Rate(PLENTY, PLENTY)(_work),
+        "AdaptiveRate": AdaptiveRate(ThroughputLimit(PLENTY), burst=PLENTY)(_work),
         "Bulkhead": Bulkhead(32)(_work),
         "Deadline": Deadline(2.0)(_work),
     }
@@ -126,6 +138,7 @@ def _runs() -> dict[str, Callable[[], Awaitable[float]]]:
     }
     blocks = {
         "Rate block": Rate(PLENTY, PLENTY),
+        "Rate block, warm-up": Rate(PLENTY, PLENTY, warm_up=WarmUp()),
         "Bulkhead block": Bulkhead(32),
         "asyncio.Semaphore": asyncio.Semaphore(32),
         "aiolimiter": aiolimiter.AsyncLimiter(PLENTY, 1),
@@ -166,6 +179,8 @@ def measure() -> list[Figure]:
     return [
         figure("guard.retry", "Retry", "retry stamina", "retry tenacity"),
         figure("guard.rate", "Rate block", "aiolimiter", "hyx bucket"),
+        figure("guard.rate.warm_up", "Rate block, warm-up", "Rate block"),
+        figure("guard.adaptive_rate", "AdaptiveRate", "Rate"),
         figure("guard.bulkhead", "Bulkhead block", "asyncio.Semaphore"),
         figure("guard.breaker", "Breaker", *breakers),
         figure("guard.throttle", "Throttle"),

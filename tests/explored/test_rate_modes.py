@@ -25,7 +25,6 @@ from backstay.guard import (
     ThroughputLimit,
     WarmUp,
 )
-from backstay.guard.rules.outcomes import FAIL, NEUTRAL, OK, Outcome
 from backstay.sync._wake_queue import wake_queue
 
 FULL = 10_000
@@ -204,15 +203,7 @@ async def test_a_followed_rate_leaves_nothing_behind_whenever_its_follower_is_cu
 @pytest.mark.explore(schedules=FULL, quick=QUICK, cancel="systematic")
 async def test_each_call_teaches_the_rate_once_or_says_nothing() -> None:
     """What ended well and badly is counted, what was cancelled is not, and the limit may move."""
-    rule = ThroughputLimit(10.0, floor=1.0, window=0.4, minimum=1.0)
-    counted = {OK: 0, FAIL: 0, NEUTRAL: 0}
-
-    class Watched(AdaptiveRate):
-        def learn(self, outcome: Outcome, now: float, elapsed: float, cost: float = 1.0) -> None:
-            counted[outcome] += 1
-            super().learn(outcome, now, elapsed, cost)
-
-    rate = Watched(rule, burst=2, every=0.01, warm_up=None)
+    rate = AdaptiveRate(ThroughputLimit(10.0, minimum=1000.0), burst=2, warm_up=None)
     begun = 0
 
     async def work(number: int) -> int:
@@ -223,10 +214,18 @@ async def test_each_call_teaches_the_rate_once_or_says_nothing() -> None:
             raise Trouble
         return number
 
-    results = await together(*(rate.call(work, number) for number in range(5)))
-    assert counted[OK] == sum(isinstance(result, int) for result in results)
-    assert counted[FAIL] == sum(isinstance(result, Trouble) for result in results)
-    assert sum(counted.values()) == begun
+    async def move() -> None:
+        await step()
+        rate._put(3.0, "the rule says so")
+        await asyncio.sleep(0.2)
+        rate._put(30.0, "the rule says so")
+
+    results = await together(*(rate.call(work, number) for number in range(5)), move())
+    good = sum(isinstance(result, int) for result in results)
+    bad = sum(isinstance(result, Trouble) for result in results)
+    counted = [sum(one[kind] for one in rate._window._steps) for kind in (1, 2)]
+    assert counted == [good, good + bad]
+    assert begun >= good + bad
     assert rate.statistics().waiting == 0
     assert rate._timer is None
 

@@ -68,7 +68,7 @@ BY_SCHEDULE = [
         "a cancelled call counts as a bad end",
         ADAPTIVE,
         "        outcome = OK if error is None else self.judge(error, now - began, now)",
-        "        outcome = OK if error is None else FAIL",
+        '        outcome = OK if error is None else "fail"',
     ),
     Mutation(
         "a call that fails teaches nothing",
@@ -83,8 +83,8 @@ BY_CASE = [
         Mutation(
             "a pause does not cool",
             WARM,
-            "        self.warmth = max(0.0, warm - idle / self.settings.period)",
-            "        self.warmth = max(0.0, warm)",
+            " - cool / period)",
+            ")",
         ),
         "tests/unit/guard/rules/test_warm_up.py",
     ),

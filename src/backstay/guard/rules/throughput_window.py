@@ -17,9 +17,15 @@ class ThroughputWindow:
 
     The window begins with the first unit, anew after a pause as long as itself, and where it
     is told to; so a measurement is not diluted by a time in which nobody asked for anything.
+
+    Attributes:
+        span: seconds that it goes back.
+        newest: of the present step: when it began, units that ended well, units that ended. A
+            caller for whom the call of `add` is too dear may add to it by itself, before `until`.
+        until: when the present step ends.
     """
 
-    __slots__ = ("_began", "_steps", "_width", "span")
+    __slots__ = ("_began", "_steps", "_width", "newest", "span", "until")
 
     def __init__(self, span: float) -> None:
         """Start empty.
@@ -29,28 +35,32 @@ class ThroughputWindow:
         """
         self.span = span
         self._width = span / _STEPS
-        self._steps: deque[list[float]] = deque()  # [when it began, good, asked], the newest last
+        self._steps: deque[list[float]] = deque()  # as `newest`, which is the last of them
         self._began = inf
+        self.newest: list[float] = []
+        self.until = -inf
 
     def add(self, good: bool, units: float, now: float) -> None:
         """Count units that ended at `now`."""
-        steps = self._steps
-        if not steps or now >= steps[-1][0] + self._width:
+        if now >= self.until:
+            steps = self._steps
             while steps and steps[0][0] + self._width <= now - self.span:
                 steps.popleft()
             if not steps and self._began <= now - self.span:
                 self._began = now
             self._began = min(self._began, now)
-            steps.append([now, 0.0, 0.0])
-        newest = steps[-1]
-        newest[2] += units
+            self.newest = [now, 0.0, 0.0]
+            self.until = now + self._width
+            steps.append(self.newest)
+        self.newest[2] += units
         if good:
-            newest[1] += units
+            self.newest[1] += units
 
     def begin(self, now: float) -> None:
         """Forget everything, and count from `now` on."""
         self._steps.clear()
         self._began = now
+        self.until = -inf
 
     def measure(self, now: float) -> Throughput:
         """Return what was counted in the window that ends now."""

@@ -68,6 +68,7 @@ class WarmUpRate(Gcra):
     settings: WarmUp = field(default_factory=WarmUp)
     warmth: float = 0.0
     seen: float = -inf
+    _low: float = field(init=False, repr=False)  # the cold rate
 
     def set(self, rate: float, burst: float) -> None:
         """Change the limit; it stays as warm as it is.
@@ -76,6 +77,7 @@ class WarmUpRate(Gcra):
             ValueError: a number is out of range.
         """
         Gcra.set(self, rate, burst)
+        self._low = rate / self.settings.cold_factor
         self.spare = -inf  # nobody takes a unit by himself: each must be weighed here
 
     def change(self, rate: float, burst: float, now: float) -> None:
@@ -95,8 +97,7 @@ class WarmUpRate(Gcra):
     def height(self, now: float) -> float:
         """Return the rate that is permitted now, in units a second."""
         self._feel(now)
-        cold = 1 / self.settings.cold_factor
-        return self.rate * (cold + (1 - cold) * self.warmth)
+        return self._low + (self.rate - self._low) * self.warmth
 
     def _feel(self, now: float) -> None:
         """Bring `warmth` up to date: what was spoken for warms, what was not cools."""
@@ -104,13 +105,13 @@ class WarmUpRate(Gcra):
         if now <= seen:
             return
         self.seen = now
-        if seen == -inf:
-            return
-        busy = min(max(due - seen, 0.0), now - seen)
-        idle = now - seen - busy
-        # In this order, as `due` lies between both: first it was busy, then idle.
-        warm = min(1.0, self.warmth + busy / self.settings.period)
-        self.warmth = max(0.0, warm - idle / self.settings.period)
+        if due >= now:
+            self.warmth = min(1.0, self.warmth + (now - seen) / self.settings.period)
+        elif seen > -inf:
+            # First it was busy, then idle, as `due` lies between both; or idle all the time.
+            warm, cool = (due - seen, now - due) if due > seen else (0.0, now - seen)
+            period = self.settings.period
+            self.warmth = max(0.0, min(1.0, self.warmth + warm / period) - cool / period)
 
     def take(self, cost: float, now: float) -> float:
         """Take `cost` units, or take nothing and say how long to wait; see `Gcra.take`.
@@ -118,12 +119,16 @@ class WarmUpRate(Gcra):
         Raises:
             ValueError: `cost` is not positive, or can never fit.
         """
-        self.check(cost)
-        early = max(self.due, now) - now - (self.burst - cost) / self.rate
+        if not 0 < cost <= self.burst:
+            self.check(cost)
+        due = self.due
+        if due < now:
+            due = now
+        early = due - now - (self.burst - cost) / self.rate
         if early > ROUNDING_S:
             return early
-        height = self.height(now)
-        self.due = max(self.due, now) + cost / height
+        self._feel(now)
+        self.due = due + cost / (self._low + (self.rate - self._low) * self.warmth)
         return 0.0
 
     def wait(self, cost: float, now: float) -> float:
