@@ -23,6 +23,7 @@ ALL = (
     "guard_policy",
     "guard_bulkhead",
     "shared_rate",
+    "guard_pool",
     "overload",
 )
 HERE = Path(__file__).parent

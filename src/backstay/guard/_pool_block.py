@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Awaitable, Generator
-from types import FrameType, TracebackType
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable
+from sys import _getframe
+from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
 from backstay.guard._pool_records import Item
-from backstay.sync._home import READY, read_clock
+from backstay.sync._home import READY, read_clock, task_in
 
 __all__ = ["Lender", "Taken"]
 
@@ -22,11 +23,11 @@ _CUTS = (asyncio.CancelledError, TimeoutError, GeneratorExit)
 class Lender(Protocol[T]):
     """What a block needs of a pool."""
 
-    def _at_hand(self) -> Item[T] | None: ...
+    _idle: list[Item[T]]
+    _held: dict[int, Item[T]]
+    _loop: AbstractEventLoop | None
 
     async def _find(self, now: float) -> Item[T]: ...
-
-    def _lend(self, item: Item[T], frame: FrameType) -> T: ...
 
     def release(self, value: T, *, bad: bool = False) -> None:
         """Give it back."""
@@ -35,8 +36,7 @@ class Lender(Protocol[T]):
 class Taken(Generic[T]):
     """A resource for the length of a block; made by `Pool.take`.
 
-    While one is at hand neither entering nor leaving makes a coroutine: this is what is
-    awaited, too.
+    While one is at hand neither entering nor leaving makes a coroutine.
     """
 
     __slots__ = ("_pool", "_value")
@@ -50,22 +50,22 @@ class Taken(Generic[T]):
     def __aenter__(self) -> Awaitable[T]:
         """Take one, waiting for it."""
         pool = self._pool
-        item = pool._at_hand()
-        if item is None:
-            return self._wait()
-        self._value = pool._lend(item, sys._getframe(1))
-        return self
+        idle, now = pool._idle, read_clock.read()
+        if not idle or now >= idle[-1].fresh_until:
+            return self._wait(now)
+        item = idle.pop()
+        value = self._value = item.value
+        pool._held[id(value)] = item
+        item.lend(now, task_in(pool._loop), _getframe(1))
+        return item.ready
 
-    async def _wait(self) -> T:
+    async def _wait(self, now: float) -> T:
         pool = self._pool
-        item = await pool._find(read_clock.read())
-        self._value = pool._lend(item, sys._getframe(1))
-        return self._value
-
-    def __await__(self) -> Generator[None, None, T]:
-        """Return what was taken, at once."""
-        return self._value
-        yield
+        item = await pool._find(now)
+        value = self._value = item.value
+        pool._held[id(value)] = item
+        item.lend(read_clock.read(), task_in(pool._loop), _getframe(1))
+        return value
 
     def __aexit__(
         self,
@@ -74,6 +74,8 @@ class Taken(Generic[T]):
         trace: TracebackType | None,
     ) -> Awaitable[None]:
         """Give it back; see `Pool.take` for what becomes of one whose block was cut."""
-        bad = error is not None and isinstance(error, _CUTS)
-        self._pool.release(self._value, bad=bad)
+        if error is None:
+            self._pool.release(self._value)
+        else:
+            self._pool.release(self._value, bad=isinstance(error, _CUTS))
         return READY

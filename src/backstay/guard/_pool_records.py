@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any, Generic, TypeVar
+from weakref import ReferenceType, ref
 
 from backstay.guard.rules.pool_rule import ClosedBecause
 from backstay.sync._durations import Spread
@@ -17,6 +17,8 @@ from backstay.tasks._owner import current_owner
 __all__ = ["Holding", "Item", "PoolStatistics"]
 
 T = TypeVar("T")
+
+_scope_of = current_owner.get
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +100,32 @@ class Item(Generic[T]):
         "fresh_until",
         "held_since",
         "idle_since",
+        "ready",
         "told",
         "value",
     )
 
     _code: CodeType
     _lasti: int
-    _task: weakref.ref[asyncio.Task[Any]] | None
+    _task: ReferenceType[asyncio.Task[Any]] | None
     _task_name: str
-    _scope: weakref.ref[Any] | None
+    _scope: ReferenceType[Any] | None
     _path: tuple[str, ...]
 
-    def __init__(self, value: T, opened: float, dies_at: float) -> None:
+    def __init__(
+        self, value: T, opened: float, dies_at: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
         """Note a resource that was just opened."""
         self.value = value
+        self.ready: asyncio.Future[T] = asyncio.Future(loop=loop)  # awaiting it takes no time
+        self.ready.set_result(value)
         self.dies_at = dies_at
         self.idle_since = self.held_since = opened
         self.fresh_until = opened  # until then, while it is idle, it is lent without a thought
+        self._task = None
         self.told = -1.0  # `held_since` of the holder whom the log has named
 
-    def lend(self, now: float, task: asyncio.Task[Any] | None, frame: FrameType) -> T:
+    def lend(self, now: float, task: asyncio.Task[Any] | None, frame: FrameType) -> None:
         """Note who takes it, where and when."""
         self.held_since = now
         self._code = frame.f_code
@@ -125,14 +133,15 @@ class Item(Generic[T]):
         if task is None:
             self._task, self._task_name = None, ""
         else:
-            self._task = weakref.ref(task)
-            self._task_name = task.get_name()
-        scope: Any = current_owner.get()
+            last = self._task  # often the same task; a new reference costs three times the look
+            if last is None or last() is not task:
+                self._task = ref(task)
+                self._task_name = task.get_name()
+        scope: Any = _scope_of()
         if scope is None:
             self._scope, self._path = None, ()
         else:
-            self._scope, self._path = weakref.ref(scope), scope.path
-        return self.value
+            self._scope, self._path = ref(scope), scope.path
 
     def holding(self, now: float) -> Holding:
         """Return what there is to tell while it is out."""

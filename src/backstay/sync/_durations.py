@@ -40,27 +40,32 @@ class Spread:
 class Durations:
     """Counts durations.
 
-    Invariant: `count` is the sum of the buckets; bucket `n` holds those whose
-    whole microseconds have `n` bits, so they are shorter than ``2**n`` microseconds.
+    Invariant: bucket `n` holds those whose whole microseconds have `n` bits, so they are
+    shorter than ``2**n`` microseconds.
     """
 
-    __slots__ = ("_buckets", "count", "longest", "total")
+    __slots__ = ("_buckets", "longest", "total")
 
     def __init__(self) -> None:
         """Start empty."""
         self._buckets = [0] * _BUCKETS
-        self.count = 0
         self.total = 0.0
         self.longest = 0.0
 
+    @property
+    def count(self) -> int:
+        """How many were counted; added up when somebody asks."""
+        return sum(self._buckets)
+
     def record(self, seconds: float) -> None:
         """Count one duration; longer than a hundred days counts as that."""
-        self.count += 1
         self.total += seconds
         if seconds > self.longest:
             self.longest = seconds
-        length = int(seconds * 1e6).bit_length()
-        self._buckets[length if length < _BUCKETS else _BUCKETS - 1] += 1
+        try:
+            self._buckets[int(seconds * 1e6).bit_length()] += 1
+        except IndexError:
+            self._buckets[-1] += 1
 
     def spread(self) -> Spread:
         """Return what has been counted so far."""
