@@ -138,8 +138,8 @@ BY_CASE = [
         Mutation(
             "a fall goes all the way to what an outage shows",
             LIMIT,
-            "max(self.floor, before / 2, min(can, before))",
-            "max(self.floor, min(can, before))",
+            "can = max(can, self.risen_from, before / 2)",
+            "can = max(can, self.risen_from)",
         ),
         "tests/unit/guard/rules/test_throughput_limit.py",
     ),
@@ -160,6 +160,15 @@ BY_CASE = [
             "",
         ),
         "tests/unit/guard/rules/test_throughput_limit.py",
+    ),
+    (
+        Mutation(
+            "what began under another limit counts",
+            ADAPTIVE,
+            " or now - elapsed < self._since",
+            "",
+        ),
+        "tests/unit/guard/test_adaptive_rate.py",
     ),
     (
         Mutation(

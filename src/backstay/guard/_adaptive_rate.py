@@ -108,6 +108,7 @@ class AdaptiveRate(Rate):
         "_measured",
         "_measured_at",
         "_next",
+        "_since",
         "_source",
         "_stale_after",
         "_timeout",
@@ -175,6 +176,7 @@ class AdaptiveRate(Rate):
         self._stale_after = rule.window if stale_after is None else stale_after
         self._measured: Throughput | None = None
         self._measured_at = -inf  # when; at first, since when it is waited for
+        self._since = -inf  # when the limit moved last
         self._next = -inf  # when own counts are looked at again
         self._error = ""
         self._failures = 0
@@ -200,7 +202,12 @@ class AdaptiveRate(Rate):
         window = self._window
         newest = window.newest
         # As `learn`, without the calls; of a few calls it is noted how long they took.
-        if now < window.until and now < self._next and int(newest[2]) & _SOME:
+        if (
+            now < window.until
+            and now < self._next
+            and began >= self._since
+            and int(newest[2]) & _SOME
+        ):
             newest[1] += 1.0
             newest[2] += 1.0
         else:
@@ -222,8 +229,8 @@ class AdaptiveRate(Rate):
         """
         if outcome == OK:
             self._usual.add(elapsed)
-        if self._source is not None or outcome == NEUTRAL:
-            return
+        if self._source is not None or outcome == NEUTRAL or now - elapsed < self._since:
+            return  # what began under another limit says nothing of this one
         self._window.add(outcome == OK, cost, now)
         if now >= self._next:
             self._next = now + self._every
@@ -295,6 +302,7 @@ class AdaptiveRate(Rate):
             self._rule.chill(now)  # back from the floor: the limit is an old one by now
         if rule.sample(measured, now):
             self._window.begin(now)
+            self._since = now
         self._put(rule.limit, f"{measured.good:.4g}/s of {measured.asked:.4g}/s ended well")
 
     def _put(self, limit: float, why: str) -> None:

@@ -156,6 +156,25 @@ async def test_an_error_that_does_not_count_is_an_answer() -> None:
     assert (measured.good, measured.asked) == (5.0, 7.0)
 
 
+async def test_a_call_that_began_under_another_limit_says_nothing_of_this_one() -> None:
+    """It was asked for when the limit was another; how long it took is noted."""
+    rate = AdaptiveRate(ThroughputLimit(10.0, window=10.0, minimum=1.0), burst=100, warm_up=None)
+
+    async def work(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        raise Overloaded
+
+    late = asyncio.ensure_future(rate.call(work, 5.0))
+    for _ in range(2):
+        with pytest.raises(Overloaded):
+            await rate.call(work, 1.0)
+    assert rate.statistics().rate == 5.0
+    with pytest.raises(Overloaded):
+        await late
+    assert rate.statistics().rate == 5.0
+    assert rate._window.measure(now()).asked == 0.0
+
+
 async def test_a_source_is_asked_now_and_then_and_moves_the_limit() -> None:
     """While somebody follows it; `statistics()` and the hook tell of it."""
     moves: list[GuardMoved] = []
@@ -171,7 +190,7 @@ async def test_a_source_is_asked_now_and_then_and_moves_the_limit() -> None:
         await asyncio.sleep(7)
     unsubscribe()
     assert source.asked == [0.0, 5.0]
-    assert rate.statistics().limit == pytest.approx(120 * 60 / 110 / 0.9625)
+    assert rate.statistics().limit == 100.0
     assert rate.statistics().age_s == 2.0
     assert [move.before for move in moves] == ["100/s", "120/s"]
     assert "60/s of 110/s ended well" in moves[1].why

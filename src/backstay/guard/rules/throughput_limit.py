@@ -12,6 +12,8 @@ decide, and between them nothing moves (hysteresis):
 * Too many (more than `tolerance`, and more than chance explains): the limit is above what it
   can take, and falls to what the share that ended well says, and so much more that the share of
   bad ends comes to lie between both marks; there it rests, and does not go up and down.
+  After a rise it first goes back to where it was, and no further: that was too much for it, and
+  a queue that has built up makes it look worse than it is.
 
 Why it does not run away: it is never above its first value and `headroom` times of a
 throughput that was really served. Why it does not spiral to the floor: a fall needs evidence
@@ -90,6 +92,7 @@ class ThroughputLimit:
         estimate: the limit.
         cut: when it fell last.
         changed: when it moved last.
+        risen_from: what it was before it rose; 0 after a fall.
     """
 
     initial: float
@@ -102,6 +105,7 @@ class ThroughputLimit:
     estimate: float = 0.0
     cut: float = -inf
     changed: float = -inf
+    risen_from: float = 0.0
 
     def __post_init__(self) -> None:
         """Start at `initial`.
@@ -155,12 +159,15 @@ class ThroughputLimit:
             can = min(self.ceiling, gain * measured.good)
             if can >= min(self.ceiling, before * (1 + gain) / 2):
                 self.estimate = max(before, can)
+                self.risen_from = before
         elif bad > tolerance + _SURE * sqrt(tolerance * (1 - tolerance) / units):
             if now - measured.span < self.cut - 1e-6:
                 return False  # it has fallen for a part of this already
             # The window may lie in times of more, and then say more than the share does.
             can = max(before * (1 - bad), measured.good) / (1 - tolerance * 3 / 4)
-            self.estimate = max(self.floor, before / 2, min(can, before))
+            can = max(can, self.risen_from, before / 2)
+            self.estimate = max(self.floor, min(can, before))
+            self.risen_from = 0.0
         if self.estimate == before:
             return False
         self.changed = now

@@ -7,7 +7,7 @@ from math import inf
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backstay.guard.rules.throughput_limit import Throughput, ThroughputLimit
@@ -85,7 +85,9 @@ def test_between_the_marks_nothing_moves() -> None:
     assert rule.sample(Throughput(98.0, 100.0, 300.0), 1.0)
     assert rule.limit == pytest.approx(1.2 * 98.0)
     assert rule.sample(Throughput(80.0, 100.0, 300.0), 301.0)
-    assert rule.limit == pytest.approx(117.6 * 0.8 / 0.9625)
+    assert rule.limit == 100.0, "first, the rise is undone"
+    assert rule.sample(Throughput(80.0, 100.0, 300.0), 601.0)
+    assert rule.limit == pytest.approx(100.0 * 0.8 / 0.9625)
 
 
 # -- in a closed loop --------------------------------------------------------------------
@@ -163,6 +165,31 @@ def test_at_rest_it_loses_little_and_hardly_moves(waste: float) -> None:
     loop.run(7200, capacity=90.0)
     assert loop.bad / loop.asked <= 0.05
     assert len(set(loop.limits[before:])) <= 3
+
+
+CAPACITIES = st.lists(st.floats(0.3, 2.0), min_size=1, max_size=3)
+
+
+@given(
+    st.floats(5.0, 300.0),
+    st.floats(5.0, 300.0),
+    CAPACITIES,
+    st.sampled_from([0.0, 0.3, 1.0]),
+    st.sampled_from([0.0, 0.01]),
+)
+@settings(max_examples=25, deadline=None)
+def test_whatever_the_capacity_does_the_limit_comes_to_lie_beside_it(
+    initial: float, capacity: float, steps: list[float], waste: float, errors: float
+) -> None:
+    """From any start, after any steps, five windows later: neither on the floor nor away."""
+    loop = Loop(ThroughputLimit(initial, floor=0.5), waste=waste, errors=errors)
+    loop.run(1500 + 60 * abs(initial - capacity), capacity)
+    for step in steps:
+        now = max(3.0, capacity * step)
+        loop.run(1500, now)
+        rest = [loop.run(1, now) for _ in range(300)]
+        assert 0.6 * now <= min(rest)
+        assert max(rest) <= 1.35 * now
 
 
 def test_an_outage_is_survived_and_the_way_back_is_not_endless() -> None:
