@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backstay.guard import Breaker, Rate
+from backstay.guard import AdaptiveRate, Breaker, Rate, ThroughputLimit
 from backstay.testing import run_virtual
 from backstay.testing.conformance import BreakerKit, GuardCase, LimiterKit
 
@@ -25,8 +25,12 @@ OURS = BreakerKit(
 )
 RATE = LimiterKit(lambda rate: Rate(rate, rate), acquire)
 
+ADAPTIVE = LimiterKit(
+    lambda rate: AdaptiveRate(ThroughputLimit(rate), burst=rate, warm_up=None), acquire
+)
 
-@pytest.mark.parametrize("case", [*OURS.cases(), *RATE.cases()], ids=str)
+
+@pytest.mark.parametrize("case", [*OURS.cases(), *RATE.cases(), *ADAPTIVE.cases()], ids=str)
 def test_ours_does_what_is_right(case: GuardCase) -> None:
     """Every question of both kits, on virtual time."""
     assert run_virtual(case.see) == case.right

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
@@ -39,6 +39,7 @@ class RateStatistics:
     Attributes:
         name: its name.
         rate: units a second.
+        permitted: units a second that are permitted now: fewer than `rate` while it warms up.
         burst: units at once.
         available: units that could be taken now; below 0 while a burst that was lowered is paid off.
         granted: units taken in all, those given back not counted.
@@ -49,6 +50,7 @@ class RateStatistics:
 
     name: str
     rate: float
+    permitted: float
     burst: float
     available: float
     granted: float
@@ -297,17 +299,21 @@ class Rate(Guard):
         )
         if max_wait is not None:
             self._max_wait = max_wait
+            if isinstance(rule, PacedQueue):
+                rule.settings = replace(rule.settings, max_wait=max_wait)
         super().update(mode=mode)
         if self._timer is not None and self._can_wake("update()"):
             self._serve()
 
     def statistics(self) -> RateStatistics:
         """Return how it is doing."""
+        now = read_clock.read()
         return RateStatistics(
             name=self.name,
             rate=self._rule.rate,
+            permitted=self._rule.height(now),
             burst=self._rule.burst,
-            available=self._rule.level(read_clock.read()),
+            available=self._rule.level(now),
             granted=self._granted,
             rejected=self._rejected,
             waiting=self._line.waiting,

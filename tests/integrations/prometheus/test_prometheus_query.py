@@ -136,6 +136,27 @@ async def test_a_prometheus_that_dies_and_hangs_never_troubles_the_callers(
         assert rate.statistics().source == "fresh"
 
 
+@pytest.mark.slow
+@pytest.mark.real_loop
+async def test_what_a_real_prometheus_measures_moves_the_limit(server: Any, exporter: Any) -> None:
+    """Up while all ends well; down when half of it ends badly; up again."""
+    async with aiohttp.ClientSession() as http, Scope("rates", on_exit="cancel") as scope:
+        exporter.set(100, 0)
+        rate = AdaptiveRate(
+            ThroughputLimit(50.0, floor=5.0, minimum=1.0, window=3.0),
+            query(http, server.url),
+            every=0.1,
+            warm_up=None,
+        )
+        scope.go(rate.follow)
+        await until(lambda: 100.0 <= rate.statistics().rate <= 130.0)
+        exporter.set(50, 50)
+        await until(lambda: 45.0 <= rate.statistics().rate <= 65.0)
+        exporter.set(80, 0)
+        await until(lambda: 75.0 <= rate.statistics().rate <= 130.0)
+        assert rate.statistics().source == "fresh"
+
+
 # -- fakes -------------------------------------------------------------------------------------
 
 

@@ -232,7 +232,9 @@ async def test_a_rate_warms_up_after_the_start_and_after_a_pause() -> None:
     assert within(0, 1) == pytest.approx(33, abs=3)
     assert within(9, 10) == pytest.approx(87, abs=3)
     assert within(19, 20) == pytest.approx(90, abs=2)
+    assert rate.statistics().permitted == pytest.approx(90)
     await asyncio.sleep(10)
+    assert rate.statistics().permitted == pytest.approx(30, rel=0.01)
     begun = now()
     await greedy(begun + 1)
     assert within(begun, begun + 1) == pytest.approx(33, abs=3)
@@ -281,6 +283,11 @@ async def test_the_queue_of_a_paced_rate_is_bounded() -> None:
     assert "max_queue is 1" in str(results[2])
     assert isinstance(results[2], LimitError)
     assert results[2].retry_after == pytest.approx(0.2)
+    rate = Rate(1, pace=Pace(max_wait=0.5))
+    rate.update(max_wait=2.5)
+    results = await asyncio.gather(*(rate.acquire() for _ in range(4)), return_exceptions=True)
+    assert results[:3] == [None, None, None]
+    assert "max_wait is 2.5 s" in str(results[3])
 
 
 def test_modes_that_exclude_each_other_are_refused() -> None:

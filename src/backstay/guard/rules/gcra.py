@@ -133,6 +133,10 @@ class Gcra:
         """Return units that were taken and not used."""
         self.due -= cost / self.rate
 
+    def height(self, now: float) -> float:
+        """Return the rate that is permitted now, in units a second."""
+        return self.rate
+
     def level(self, now: float) -> float:
         """Return how many units could be taken at once."""
         return self.burst - max(0.0, self.due - now) * self.rate
