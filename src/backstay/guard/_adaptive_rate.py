@@ -279,7 +279,7 @@ class AdaptiveRate(Rate):
             self._measured_at = began
         try:
             async with timeout(self._timeout):
-                measured = await source.measure(self._limit_rule.changed)
+                measured = _checked(await source.measure(self._limit_rule.changed))
         except (Exception, CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, CancelledError) and (task is None or task.cancelling()):
@@ -359,6 +359,13 @@ class AdaptiveRate(Rate):
         if read_clock.read() - self._measured_at > self._stale_after:
             return "stale"
         return "failing" if self._error else "fresh"
+
+
+def _checked(measured: object) -> Throughput:
+    """Refuse what a source of somebody else's returns and should not."""
+    if not isinstance(measured, Throughput):
+        raise TypeError(f"a source measures a Throughput, and this one returned {measured!r}")
+    return measured
 
 
 class AdaptiveRatePermit(RatePermit):

@@ -244,6 +244,20 @@ async def test_a_source_that_never_answered_leaves_the_first_limit_for_a_while()
             assert rate.statistics().rate == rest
 
 
+async def test_a_source_that_returns_nonsense_has_failed() -> None:
+    """And is asked again."""
+
+    class Nonsense:
+        async def measure(self, since: float) -> Throughput:
+            return None  # type: ignore[return-value]
+
+    rate = AdaptiveRate(ThroughputLimit(100.0), Nonsense())
+    await rate.refresh()
+    await rate.refresh()
+    assert rate.statistics().failures == 2
+    assert "returned None" in rate.statistics().error
+
+
 async def test_following_ends_with_its_scope_and_is_done_by_one() -> None:
     """Cancelled while it asks or sleeps, it leaves the limit; afterwards it may be followed again."""
     source = Script(Throughput(100.0, 100.0, 300.0), hangs)
