@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from backstay import now
 from backstay.errors import FullError, GuardMisuse
 from backstay.guard import Pool
 from backstay.sync._wake_queue import wake_queue
@@ -112,13 +114,83 @@ async def test_a_caller_cancelled_at_any_await_leaves_its_place_to_others() -> N
 async def test_a_pool_that_closes_while_it_is_used_closes_everything() -> None:
     """Callers in line are told, and what is out comes back first."""
     lines = Lines()
-    pool = Pool(lines.open, close=lines.close, max_open=LIMIT, name="x")
+    pool = Pool(
+        lines.open, close=lines.close, check=lines.check, check_after=0.0, max_open=LIMIT, name="x"
+    )
     async with pool:
         wake_queue().wakes_per_turn = 0
         users = [asyncio.ensure_future(lines.use(pool)) for _ in range(4)]
-        await asyncio.sleep(0)
+        for _ in range(6):
+            await asyncio.sleep(0)
         await pool.close(drain=5.0)
+        assert now() < 5.0, "it waited for nothing"
+        assert pool.statistics().open == 0, "it did not wait for all"
         for result in await asyncio.gather(*users, return_exceptions=True):
             assert result is None or isinstance(result, GuardMisuse | asyncio.CancelledError)
     assert sorted(lines.closed) == list(range(1, lines.opened + 1))
     assert pool.statistics().open == 0
+
+
+@pytest.mark.explore(schedules=FULL, quick=QUICK, cancel=True, spare=spare)
+async def test_a_pool_that_closes_amid_opens_and_checks_lends_nothing_afterwards() -> None:
+    """Nobody stands in a line that is not served, and nothing stays open."""
+    lines = Lines()
+    pool = Pool(
+        lines.open, close=lines.close, check=lines.check, check_after=0.0, max_open=LIMIT, name="x"
+    )
+    async with pool:
+        wake_queue().wakes_per_turn = 0
+        await pool.warm(1)
+        users = [asyncio.ensure_future(lines.use(pool, bad=number == 1)) for number in range(3)]
+        closers = [asyncio.ensure_future(pool.close(drain=drain)) for drain in (5.0, 0.0)]
+        for result in await asyncio.gather(*users, *closers, return_exceptions=True):
+            assert result is None or isinstance(result, GuardMisuse | asyncio.CancelledError)
+    await pool.close()
+    seen = pool.statistics()
+    assert (seen.open, seen.opening, seen.in_use, seen.waiting) == (0, 0, 0, 0)
+    assert sorted(lines.closed) == list(range(1, lines.opened + 1))
+
+
+def spare_all_but_the_pool(task: asyncio.Task[Any]) -> bool:
+    """Cancel what keeps the pool, as the end of its loop does, and what opens for it."""
+    work = repr(task.get_coro())
+    return "Supply._keep" not in work and "Supply._open_one" not in work
+
+
+@pytest.mark.explore(schedules=FULL, quick=QUICK, cancel=True, spare=spare_all_but_the_pool)
+async def test_a_pool_whose_own_tasks_are_cancelled_strands_nobody() -> None:
+    """As the end of a loop does, or a client that cancels what is being opened."""
+    lines = Lines()
+    pool = Pool(lines.open, close=lines.close, max_open=LIMIT, name="x")
+    with suppress(GuardMisuse):  # cut before it was entered
+        async with pool:
+            wake_queue().wakes_per_turn = 0
+            users = [asyncio.ensure_future(lines.use(pool, bad=number == 1)) for number in range(4)]
+            for result in await asyncio.gather(*users, return_exceptions=True):
+                assert result is None or isinstance(result, GuardMisuse | RuntimeError)
+            seen = pool.statistics()
+            assert (seen.in_use, seen.waiting) == (0, 0)
+    seen = pool.statistics()
+    assert (seen.open, seen.opening) == (0, 0)
+    assert sorted(lines.closed) == list(range(1, lines.opened + 1))
+
+
+@pytest.mark.explore(schedules=FULL, quick=QUICK, cancel=True, spare=spare)
+async def test_limits_that_change_while_callers_come_and_go_are_kept() -> None:
+    """Fewer places close what is too much, more serve who waits."""
+    lines = Lines()
+    pool = Pool(lines.open, close=lines.close, max_open=LIMIT, max_wait=50.0, name="x")
+
+    async def change() -> None:
+        for limit in (1, LIMIT):
+            pool.update(max_open=limit)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    async with pool:
+        await together(change(), *(lines.use(pool) for _ in range(4)))
+        pool.update(max_open=LIMIT, max_idle=LIMIT)
+        await lines.use(pool)
+        seen = pool.statistics()
+        assert (seen.in_use, seen.waiting, seen.timed_out) == (0, 0, 0)
+    assert sorted(lines.closed) == list(range(1, lines.opened + 1))

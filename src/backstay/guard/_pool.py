@@ -157,14 +157,14 @@ class Pool(Guard, Generic[T]):
         """Begin to lend.
 
         Raises:
-            GuardMisuse: it is in use already.
+            GuardMisuse: it was entered before, or the loop closes.
 
         Cancelled: it is closed.
         """
         if self._supply.began:
             raise GuardMisuse(f"{self._title()} was entered before: make another pool")
         await self._supply.begin(self._move_in(), f"pool {self.name}")
-        self._lends = True
+        self._lends = self._drained is None  # not cut as soon as it began
         self._follow_rule()
         return self
 

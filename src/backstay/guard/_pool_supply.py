@@ -14,9 +14,11 @@ import asyncio
 import logging
 from asyncio import AbstractEventLoop, Task
 from collections.abc import Awaitable, Callable
-from inspect import isawaitable, iscoroutine
+from contextvars import Context
+from inspect import CORO_CREATED, getcoroutinestate, isawaitable, iscoroutine
 from typing import Any, Generic, Protocol, TypeVar
 
+from backstay.errors import GuardMisuse
 from backstay.tasks import Scope
 
 __all__ = ["PATIENCE_S", "Customer", "Supply"]
@@ -105,6 +107,9 @@ class Supply(Generic[T]):
     async def begin(self, loop: AbstractEventLoop, title: str) -> None:
         """Be ready to open.
 
+        Raises:
+            GuardMisuse: the loop closes.
+
         Cancelled: it ends by itself.
         """
         self._loop, self._title = loop, title
@@ -112,6 +117,7 @@ class Supply(Generic[T]):
         # Not by the scope around: the pool may outlive a request that happens to be first, and
         # what surrounds the block must not become the surroundings of what is opened in it.
         self._keeper = loop.create_task(self._keep(began), name=title)
+        self._keeper.add_done_callback(lambda _: self._never_began(began))
         try:
             await began
         except BaseException:
@@ -120,17 +126,28 @@ class Supply(Generic[T]):
 
     async def _keep(self, began: asyncio.Future[None]) -> None:
         """Hold the scope open in which resources are opened and closed."""
-        async with Scope(self._title, kind="pool", on_error="collect", detached=True) as scope:
-            self._scope = scope
-            if not began.done():
-                began.set_result(None)
-            try:
-                await self._end.wait()
-            except asyncio.CancelledError:
-                # Only the end of the loop cancels us. The block is not left with the error: what
-                # is idle is closed by children of the scope, for which the loop waits with us.
-                self._end.set()
-                self._customer._must_end()
+        try:
+            async with Scope(self._title, kind="pool", on_error="collect", detached=True) as scope:
+                self._scope = scope
+                if not began.done():
+                    began.set_result(None)
+                try:
+                    await self._end.wait()
+                except asyncio.CancelledError:
+                    # Only the end of the loop cancels us. The block is not left with the error:
+                    # what is idle is closed by children of the scope, for which the loop waits
+                    # with us.
+                    self._end.set()
+                    self._customer._must_end()
+        finally:
+            while self._late:
+                await asyncio.wait(self._late)
+
+    def _never_began(self, began: asyncio.Future[None]) -> None:
+        """Let nobody wait for a keeper that was cancelled before its first step."""
+        self._end.set()
+        if not began.done():
+            began.set_exception(GuardMisuse(f"{self._title} was entered while its loop closes"))
 
     async def end(self) -> None:
         """Wait until all that is being opened or closed has ended.
@@ -203,25 +220,35 @@ class Supply(Generic[T]):
     def _close_in_task(self, value: T, ending: Awaitable[object]) -> None:
         if self._takes_work():
             task = self._scope.go(self._close_one, value, ending)
-        elif self._loop.is_closed():
-            if iscoroutine(ending):
-                ending.close()
-            self._tell_of(value, RuntimeError("its event loop is closed"))
-            self._closed()
+            task.add_done_callback(lambda task: self._close_ended(task, value, ending))
+        else:
+            self._close_late(value, ending)
+
+    def _close_late(self, value: T, ending: Awaitable[object]) -> None:
+        """Close what came back after the end, or amid it: no scope can own that any more."""
+        if self._loop.is_closed():
+            self._give_up(value, ending, RuntimeError("its event loop is closed"))
             return
-        else:  # it came back after the end, and has no owner any more
-            task = self._loop.create_task(self._close_one(value, ending), name=self._title)
-            self._late.add(task)
+        closing = self._close_one(value, ending)
+        task = self._loop.create_task(closing, name=self._title, context=Context())
+        self._late.add(task)
+        task.add_done_callback(lambda task: self._close_ended(task, value, ending))
 
-        def ended(task: Task[None]) -> None:
-            self._late.discard(task)
-            if iscoroutine(ending):
-                ending.close()  # cancelled before the first step
-            if task.cancelled():
-                self._tell_of(value, asyncio.CancelledError())
+    def _close_ended(self, task: Task[None], value: T, ending: Awaitable[object]) -> None:
+        was_late = task in self._late
+        self._late.discard(task)
+        if not task.cancelled():
             self._closed()
+        elif was_late or not iscoroutine(ending) or getcoroutinestate(ending) != CORO_CREATED:
+            self._give_up(value, ending, asyncio.CancelledError())
+        else:  # cut together with the scope, before its first step
+            self._close_late(value, ending)
 
-        task.add_done_callback(ended)
+    def _give_up(self, value: T, ending: Awaitable[object], error: BaseException) -> None:
+        if iscoroutine(ending):
+            ending.close()  # it may never have begun
+        self._tell_of(value, error)
+        self._closed()
 
     async def _close_one(self, value: T, ending: Awaitable[object]) -> None:
         try:

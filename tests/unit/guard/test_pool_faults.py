@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backstay import Scope, now, timeout
+from backstay import now, timeout
 from backstay.errors import DeadlineExceeded, GuardMisuse
 from backstay.guard import Pool
 
@@ -262,16 +262,17 @@ async def test_what_nobody_gives_back_is_named_once_somebody_waits_for_it(
     lines = Lines()
 
     async def forgetful() -> None:
-        async with Scope("checkout"):
-            await pool.acquire()
+        await pool.acquire()
 
     async with Pool(lines.open, close=lines.close, max_open=1, max_wait=2.0) as pool:
-        await asyncio.ensure_future(forgetful())
-        for _ in range(2):
+        task = asyncio.ensure_future(forgetful())
+        task.set_name("forgetful")
+        await task
+        for _ in range(3):
             with pytest.raises(Exception, match="max_wait"):
                 await pool.acquire()
         assert caplog.text.count("nobody gives this back: [1], taken") == 1
-        assert "checkout, which has ended" in caplog.text
+        assert "by task 'forgetful', which has ended" in caplog.text
         pool.release(next(iter(pool._held.values())).value)
 
 
