@@ -43,10 +43,11 @@ _SOME: Final = 7  # a call whose number has none of these bits is timed
 WARM_UP: Final = WarmUp(30.0)
 """As long as a step of a limit with the usual window."""
 
-SourceState: TypeAlias = Literal["own", "unasked", "fresh", "failing", "stale"]
+SourceState: TypeAlias = Literal["own", "untaught", "unasked", "fresh", "failing", "stale"]
 """Where the limit of an adaptive rate comes from.
 
-"own": the calls made through it. Of a source: "unasked" before it was asked for the first time;
+"own": the calls made through it; "untaught" when units were taken and nobody has said how the work
+ended, so that the limit cannot move: use `call` or `permit`, or give it a source. Of a source: "unasked" before it was asked for the first time;
 "fresh" when it answered last time; "failing" when it did not, and the limit is held; "stale" when
 the last answer is too old: a source that is asked and fails has then put the floor in force, and
 where nobody asks any more the limit stays.
@@ -353,7 +354,7 @@ class AdaptiveRate(Rate):
 
     def _state(self) -> SourceState:
         if self._source is None:
-            return "own"
+            return "own" if self._window.newest or not self._granted else "untaught"
         if self._measured_at == -inf:
             return "unasked"
         if read_clock.read() - self._measured_at > self._stale_after:

@@ -156,6 +156,17 @@ async def test_an_error_that_does_not_count_is_an_answer() -> None:
     assert (measured.good, measured.asked) == (5.0, 7.0)
 
 
+async def test_it_says_when_nobody_teaches_it() -> None:
+    """Units were taken, and it was never told how the work ended."""
+    rate = AdaptiveRate(ThroughputLimit(100.0))
+    assert rate.statistics().source == "own"
+    async with rate:
+        assert rate.statistics().source == "untaught"
+    async with rate.permit():
+        pass
+    assert rate.statistics().source == "own"
+
+
 async def test_a_call_that_began_under_another_limit_says_nothing_of_this_one() -> None:
     """It was asked for when the limit was another; how long it took is noted."""
     rate = AdaptiveRate(ThroughputLimit(10.0, window=10.0, minimum=1.0), burst=100, warm_up=None)
