@@ -46,11 +46,13 @@ WARM_UP: Final = WarmUp(30.0)
 SourceState: TypeAlias = Literal["own", "untaught", "unasked", "fresh", "failing", "stale"]
 """Where the limit of an adaptive rate comes from.
 
-"own": the calls made through it; "untaught" when units were taken and nobody has said how the work
-ended, so that the limit cannot move: use `call` or `permit`, or give it a source. Of a source: "unasked" before it was asked for the first time;
-"fresh" when it answered last time; "failing" when it did not, and the limit is held; "stale" when
-the last answer is too old: a source that is asked and fails has then put the floor in force, and
-where nobody asks any more the limit stays.
+"own": the calls made through it; "untaught" when units were taken and nobody has said how the
+work ended, so that the limit cannot move: use `call` or `permit`, or give it a source.
+
+Of a source: "unasked" before it was asked for the first time; "fresh" when it answered last time;
+"failing" when it did not, and the limit is held; "stale" when the last answer is too old: a
+source that is asked and fails has then put the floor in force, and where nobody asks any more
+the limit stays.
 """
 
 
