@@ -157,7 +157,9 @@ class Supply(Generic[T]):
         assert self._keeper is not None
         self._end.set()
         # `wait` does not cancel what it waits for when we are cancelled here.
-        await asyncio.wait([self._keeper, *self._late])
+        await asyncio.wait([self._keeper])
+        while self._late:
+            await asyncio.wait(self._late)
 
     def _takes_work(self) -> bool:
         return self._scope.state != "ended" and self._scope.cause is None
