@@ -189,7 +189,7 @@ def thread_workers(
         TypeError: the function is async.
         ValueError: a number is out of range, or there is no such word.
 
-    Cost: a task and two changes of thread a job; see ``benchmarks/guard_pool.py``.
+    Cost: a task and two changes of thread a job.
     """
     pool: BlockingWorkers[P, T] = BlockingWorkers(fn, options)
     pool._outside = _Threads(pool.name)

@@ -170,7 +170,7 @@ def process_workers(
         TypeError: the function is async.
         ValueError: a number is out of range, or there is no such word.
 
-    Cost: two pipes a job, and a tenth of a second to start a process; ``benchmarks/guard_pool.py``.
+    Cost: two pipes a job, and a tenth of a second to start a process.
     """
     from multiprocessing import get_context
 

@@ -39,7 +39,7 @@ class WorkerPool(WorkerCore[P, T]):
     Cancelled: see `submit`, `run` and `Job`. When the block is cancelled, all jobs are cancelled
     and waited for.
 
-    Cost: a job is a task; see ``benchmarks/guard_pool.py``.
+    Cost: a job is a task, and a future for its result.
     """
 
     __slots__ = ()
