@@ -59,18 +59,17 @@ class Parts:
     bulkhead: bool = False
     fallback: bool = False
     max_callers: int | None = None
+    opens: bool = False
 
     def build(self) -> Policy:
-        """Make it; the breaker counts and never opens, so that its account can be compared."""
+        """Make it; a breaker that is not to open only counts, so that its account can be compared."""
         return Policy(
             "p",
             deadline=self.deadline,
             attempt=self.attempt,
             retry=Retry(3, seed=1) if self.retry else None,
             hedge=Hedge(0.111) if self.hedge else None,
-            breaker=Breaker(on=Trouble, minimum=10_000, window=10_000, seed=1)
-            if self.breaker
-            else None,
+            breaker=self._breaker() if self.breaker else None,
             throttle=Throttle(minimum=10_000, seed=1) if self.throttle else None,
             rate=Rate(20, burst=2) if self.rate else None,
             bulkhead=Bulkhead(N, queue=2) if self.bulkhead else None,
@@ -79,6 +78,11 @@ class Parts:
             else None,
             max_callers=self.max_callers,
         )
+
+    def _breaker(self) -> Breaker:
+        if self.opens:
+            return Breaker(on=Trouble, minimum=2, slow=0.05, open_for=0.02, lease=0.5, seed=1)
+        return Breaker(on=Trouble, minimum=10_000, window=10_000, seed=1)
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,13 @@ def check_answers(day: Day) -> None:
             assert "answer" in kinds
         else:
             assert isinstance(result, Rejected), repr(result)
-            may_refuse = parts.rate or parts.bulkhead or parts.max_callers or "refusal" in kinds
+            may_refuse = (
+                parts.breaker
+                or parts.rate
+                or parts.bulkhead
+                or parts.max_callers
+                or "refusal" in kinds
+            )
             assert may_refuse or call.within or parts.deadline, repr(result)
 
 
@@ -222,6 +232,8 @@ def check_accounts(day: Day) -> None:
         assert seen.attempts == ledger.started, seen
     for breaker in (part for part in policy.parts if isinstance(part, Breaker)):
         counted = breaker.statistics()
+        if parts.opens:
+            continue  # it forgets what it has counted
         # One that turned out to say nothing was counted as slow if it had been slow by then.
         assert ledger.good + ledger.bad <= counted.calls <= ledger.started
         struck = any(call.leaves is not None for call in day.calls)
@@ -261,6 +273,7 @@ PARTS = st.builds(
     bulkhead=FLAG,
     fallback=FLAG,
     max_callers=st.sampled_from([None, None, 1, 3]),
+    opens=FLAG,
 )
 
 

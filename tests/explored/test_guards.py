@@ -314,7 +314,7 @@ async def test_a_permit_gives_everything_back_however_its_block_ends() -> None:
     assert policy.statistics().attempts <= begun.count
 
 
-@pytest.mark.explore(schedules=FULL // 4, quick=QUICK, cancel=True)
+@pytest.mark.explore(schedules=FULL, quick=QUICK, cancel=True)
 async def test_a_hedged_policy_with_a_fallback_gives_everything_back() -> None:
     """Attempts in tasks of their own, and an answer in any case."""
     policy = everything(

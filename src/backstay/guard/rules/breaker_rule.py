@@ -306,7 +306,7 @@ class BreakerRule:
         for flight in list(self._flying):
             if flight.started + slow > now:
                 return  # those behind it have started later
-            del self._flying[flight]
+            self._flying.pop(flight, None)  # gone, when one before it has opened the breaker
             if flight.generation != self.generation:
                 continue
             flight.counted = True

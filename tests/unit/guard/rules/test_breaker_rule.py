@@ -83,6 +83,18 @@ def test_calls_that_hang_open_it_before_they_end() -> None:
     assert breaker.look(9.0) == (0, 0, 0)
 
 
+def test_the_first_of_several_that_hang_may_open_it() -> None:
+    """Those behind it were forgotten then; whoever asks next is refused, and gets no `KeyError`."""
+    breaker = rule(slow=1.0, minimum=2)
+    tickets = [breaker.admit(0.0) for _ in range(4)]
+    assert breaker.admit(2.0) is None
+    assert breaker.state == "open"
+    for ticket in tickets:
+        assert ticket is not None
+        breaker.settle(ticket, "ok", 3.0, 3.0)
+    assert breaker.state == "open"
+
+
 def test_a_hanging_call_that_is_cancelled_was_slow_all_the_same() -> None:
     """Whoever gives up first, the dependency did not answer in time."""
     breaker = rule(slow=1.0)
