@@ -64,7 +64,7 @@ def rows(comparison: Comparison) -> list[Row]:
         return Row(label, texts[0], texts[1], change, key)
 
     judged = comparison.scenario.thresholds.judged
-    fault = []
+    fault: list[Row] = []
     if "failed" in judged:
         fault.append(
             row("Failed under the fault", "failed_share", "share", less="fewer", key="headline")
