@@ -8,8 +8,8 @@ A program that is on PATH is used. Otherwise its Debian package is fetched with 
 unpacked below `.services/`, which needs no root, starts no system service and leaves the
 machine as it was. Addresses are written to `.services/addresses.env` and `.json`.
 
-Tests start a server of their own with `RedisServer` or `PrometheusServer`, and may kill, pause
-and restart it.
+Tests start a server of their own with `RedisServer`, `PrometheusServer` or `PostgresServer`, and may
+kill, pause and restart it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,19 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
-__all__ = ["KNOWN", "LocalServer", "Missing", "PrometheusServer", "RedisServer", "main"]
+__all__ = [
+    "KNOWN",
+    "LocalServer",
+    "Missing",
+    "PostgresServer",
+    "PrometheusServer",
+    "RedisServer",
+    "main",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 10.0  # until a server answers; a tenth of a second is usual
@@ -70,10 +79,7 @@ def redis_program() -> tuple[str, dict[str, str]]:
             return found, dict(os.environ)
         why = f"{found} is older than Redis {OLDEST_REDIS} ({said.stdout.strip()[:40]})"
     root = _unpacked("redis-server", "redis", why)
-    libraries = sorted({str(path.parent) for path in root.rglob("*.so*")})
-    before = os.environ.get("LD_LIBRARY_PATH")
-    search = os.pathsep.join([*libraries, *([before] if before else [])])
-    return str(root / "usr/bin/redis-server"), {**os.environ, "LD_LIBRARY_PATH": search}
+    return str(root / "usr/bin/redis-server"), _with_libraries(root)
 
 
 def prometheus_program() -> tuple[str, dict[str, str]]:
@@ -88,6 +94,28 @@ def prometheus_program() -> tuple[str, dict[str, str]]:
     # The program needs nothing; what its package asks for is its pages, ten times as large.
     root = _unpacked("prometheus", "prometheus", "prometheus is not on PATH", alone=True)
     return str(root / "usr/bin/prometheus"), dict(os.environ)
+
+
+def postgres_programs() -> tuple[Path, dict[str, str]]:
+    """Return the folder of postgres and initdb, and the environment that they need.
+
+    Raises:
+        Missing: there is none, and none can be fetched.
+    """
+    found = shutil.which("postgres")
+    # Debian keeps them off PATH.
+    homes = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if found or homes:
+        return Path(found or homes[-1]).parent, dict(os.environ)
+    root = _unpacked("postgresql", "postgresql", "postgres is not on PATH")
+    return next(root.glob("usr/lib/postgresql/*/bin")), _with_libraries(root)
+
+
+def _with_libraries(root: Path) -> dict[str, str]:
+    libraries = sorted({str(path.parent) for path in root.rglob("*.so*")})
+    before = os.environ.get("LD_LIBRARY_PATH")
+    search = os.pathsep.join([*libraries, *([before] if before else [])])
+    return {**os.environ, "LD_LIBRARY_PATH": search}
 
 
 def _unpacked(package: str, elsewhere: str, why: str, *, alone: bool = False) -> Path:
@@ -320,24 +348,12 @@ class RedisServer(LocalServer):
 
     def options(self, port: int) -> list[str]:
         """Keep nothing on disk."""
-        settings = {
-            "--bind": "127.0.0.1",
-            "--port": str(port),
-            "--dir": str(self.home),
-            "--save": "",
-            "--appendonly": "no",
-            "--daemonize": "no",
-        }
-        return [word for pair in settings.items() for word in pair]
+        words = f"--bind 127.0.0.1 --port {port} --appendonly no --daemonize no".split()
+        return [*words, "--save", "", "--dir", str(self.home)]
 
     def answers(self, port: int) -> bool:
         """Tell whether it answers a PING."""
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=0.5) as probe:
-                probe.sendall(b"PING\r\n")
-                return probe.recv(16).startswith(b"+PONG")
-        except OSError:
-            return False
+        return _says(port, b"PING\r\n", b"+PONG")
 
 
 class PrometheusServer(LocalServer):
@@ -392,10 +408,73 @@ class PrometheusServer(LocalServer):
             return False
 
 
+class PostgresServer(LocalServer):
+    """One PostgreSQL of our own, which forgets everything; whoever connects is "tester"."""
+
+    name = "postgres"
+    program_name = "postgres"
+
+    def __init__(self, home: Path) -> None:
+        """Describe it; nothing runs yet."""
+        if os.geteuid() == 0:  # it runs as nobody, who may not enter the folders of root
+            mark = zlib.crc32(str(home.resolve()).encode())
+            home = Path(tempfile.gettempdir()) / f"backstay-postgres-{mark:08x}"
+        super().__init__(home)
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"postgresql://tester@127.0.0.1:{self.port}/postgres"
+
+    def program(self) -> tuple[str, dict[str, str]]:
+        """Return a postgres, by way of another user if we are root, as which it does not run."""
+        folder, environment = postgres_programs()
+        if os.geteuid() != 0:
+            return str(folder / "postgres"), environment
+        if not shutil.which("setpriv"):
+            raise Missing("postgres does not run as root, and there is no setpriv to change user")
+        return "setpriv", environment
+
+    def options(self, port: int) -> list[str]:
+        """Make an empty cluster, and run it without caring for what a crash would lose."""
+        folder, environment = postgres_programs()
+        data = self.home / "data"
+        as_user: list[str] = []
+        if os.geteuid() == 0:
+            as_user = ["--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+            for path in (self.home, *self.home.iterdir()):
+                shutil.chown(path, "nobody", "nogroup")
+        if not data.exists():
+            words = [str(folder / "initdb"), "-D", str(data), "-U", "tester", "-A", "trust", "-N"]
+            words = ["setpriv", *as_user, *words] if as_user else words
+            done = subprocess.run(
+                words, env=environment, capture_output=True, text=True, cwd="/", check=False
+            )
+            if done.returncode:
+                raise Missing(f"initdb failed in {self.home}: {done.stderr.strip()[-300:]}")
+        settings = f"port={port} listen_addresses=127.0.0.1 unix_socket_directories= fsync=off"
+        words = [word for setting in settings.split() for word in ("-c", setting)]
+        return [*as_user, *([str(folder / "postgres")] if as_user else []), "-D", str(data), *words]
+
+    def answers(self, port: int) -> bool:
+        """Tell whether it takes connections: it refuses to speak TLS, politely."""
+        return _says(port, b"\x00\x00\x00\x08\x04\xd2\x16\x2f", b"N")
+
+
 KNOWN: dict[str, Callable[[Path], LocalServer]] = {
     "redis": RedisServer,
     "prometheus": PrometheusServer,
+    "postgres": PostgresServer,
 }
+
+
+def _says(port: int, asked: bytes, answer: bytes) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=0.5) as probe:
+            probe.sendall(asked)
+            return probe.recv(len(answer)) == answer
+    except OSError:
+        return False
 
 
 def _free_port() -> int:
@@ -423,7 +502,7 @@ def is_ours(pid: int, port: int, program: str) -> bool:
     else:
         words = ["ps", "-o", "args=", "-p", str(pid)]
         said = subprocess.run(words, capture_output=True, text=True, check=False).stdout
-    return program in said and f":{port}" in said
+    return program in said and re.search(rf"\b{port}\b", said) is not None
 
 
 # -- the command -------------------------------------------------------------------------------

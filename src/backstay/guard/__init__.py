@@ -23,6 +23,7 @@ from backstay.guard._budget import Budget, BudgetStatistics
 from backstay.guard._bulkhead import Bulkhead, BulkheadStatistics
 from backstay.guard._deadline import Deadline, DeadlineStatistics
 from backstay.guard._fallback import Fallback, FallbackStatistics, LastGood
+from backstay.guard._gate import Gate, GateHold, GateStatistics
 from backstay.guard._guard import Guard, Mode, find, guards
 from backstay.guard._hedge import Hedge, HedgeStatistics
 from backstay.guard._job import Job, JobRecord
@@ -77,6 +78,9 @@ __all__ = [
     "DeadlineStatistics",
     "Fallback",
     "FallbackStatistics",
+    "Gate",
+    "GateHold",
+    "GateStatistics",
     "Guard",
     "Hedge",
     "HedgeStatistics",
