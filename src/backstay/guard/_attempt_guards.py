@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from backstay.guard._adaptive_bulkhead import AdaptiveBulkhead
+from backstay.guard._adaptive_rate import AdaptiveRate
 from backstay.guard._breaker import Breaker
 from backstay.guard._bulkhead import Bulkhead
 from backstay.guard._guard import Guard
@@ -167,6 +168,7 @@ class AttemptGuards:
     def _giver(self) -> Give:
         throttle, breaker, bulkhead = self.throttle, self.breaker, self.bulkhead
         adaptive = bulkhead if isinstance(bulkhead, AdaptiveBulkhead) else None
+        following = self.rate if isinstance(self.rate, AdaptiveRate) else None
 
         def give(probe: Probe, now: float, elapsed: float) -> None:
             if bulkhead is not None:
@@ -189,6 +191,8 @@ class AttemptGuards:
                     throttle.settle(True, OK, now, elapsed)
             if breaker is not None:
                 breaker.settle(probe, OK, now, elapsed)
+            if following is not None:
+                following.learn(OK, now, elapsed)
 
         return give
 
@@ -217,3 +221,6 @@ class AttemptGuards:
         if self.breaker is not None:
             outcome = FAIL if cut else self.breaker.judge(error, elapsed, now)
             self.breaker.settle(probe, outcome, now, elapsed)
+        if isinstance(self.rate, AdaptiveRate):
+            outcome = FAIL if cut else self.rate.judge(error, elapsed, now)
+            self.rate.learn(outcome, now, elapsed)

@@ -123,9 +123,10 @@ class Gate(Bulkhead):
         if not self.take():
             self._look_for_leaks(read_clock.read())
             await self.acquire()
-        now = read_clock.read()
-        item: Item[Any] = Item(_Named(self.name) if what is None else what, now, float("inf"))
-        item.lend(now, task_in(self._move_in()), frame)
+        now, loop = read_clock.read(), self._move_in()
+        value = _Named(self.name) if what is None else what
+        item: Item[Any] = Item(value, now, float("inf"), loop)
+        item.lend(now, task_in(loop), frame)
         self._held[id(item)] = item
         return item
 

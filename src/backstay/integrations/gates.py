@@ -25,6 +25,7 @@ from typing import Any
 from backstay.errors import UsageError
 from backstay.guard import Gate
 from backstay.guard._pool_records import Item
+from backstay.guard.rules.queue_delay import TARGET_S
 
 __all__ = [
     "GatedEngine",
@@ -41,6 +42,7 @@ def gate(
     name: str = "",
     size: int | None = None,
     queue: int | None = None,
+    target: float | None = TARGET_S,
     max_wait: float | None = None,
 ) -> Any:
     """Return `pool` with a gate in front of it, to be used as the pool itself.
@@ -52,6 +54,8 @@ def gate(
         name: of what it leads to, for people; the line that calls this when omitted.
         size: how many connections it has; read from the pool when omitted.
         queue: callers that may wait; as many as there are connections when omitted.
+        target: seconds that a caller may wait in a line that does not empty; None for as long as
+            its deadline or `max_wait` allows.
         max_wait: seconds that a caller may wait; None for as long as the line is short and the
             caller's deadline allows.
 
@@ -69,7 +73,7 @@ def gate(
                     f"gate({type(pool).__name__}) needs to know how many connections there may be, and "
                     f"the pool sets no bound ({places!r}): give it one, or say size=..."
                 )
-            return wrap(pool, Gate(places, queue, name=name, max_wait=max_wait))
+            return wrap(pool, Gate(places, queue, name=name, target=target, max_wait=max_wait))
     raise UsageError(
         f"gate() knows no pool of {type(pool).__module__}.{type(pool).__qualname__}: expected one of "
         f"asyncpg, psycopg_pool, SQLAlchemy, redis-py, httpx or aiohttp; for others use "

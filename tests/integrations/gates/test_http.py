@@ -55,7 +55,7 @@ async def serving() -> AsyncIterator[tuple[str, list[int]]]:
 async def test_httpx_holds_a_place_until_the_response_is_closed() -> None:
     """The body counts, too; who is cancelled while it comes gives its place back."""
     limits = httpx.Limits(max_connections=PLACES)
-    transport = gate(httpx.AsyncHTTPTransport(limits=limits), name="api", queue=20)
+    transport = gate(httpx.AsyncHTTPTransport(limits=limits), name="api", queue=20, target=None)
     assert transport.gate.statistics().limit == PLACES
     async with serving() as (url, most), httpx.AsyncClient(transport=transport) as client:
         replies = await asyncio.gather(*(client.get(url) for _ in range(8)))
@@ -93,7 +93,7 @@ async def test_a_response_that_nobody_closes_is_named() -> None:
 
 async def test_aiohttp_hands_connections_out_in_turn() -> None:
     """Also when requests are cancelled, or the response is read late."""
-    connector = gate(aiohttp.TCPConnector(limit=PLACES), name="api", queue=20)
+    connector = gate(aiohttp.TCPConnector(limit=PLACES), name="api", queue=20, target=None)
     async with serving() as (url, most), aiohttp.ClientSession(connector=connector) as client:
 
         async def ask() -> int:

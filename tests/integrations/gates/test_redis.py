@@ -42,7 +42,7 @@ async def test_all_workers_have_their_turn(redis_url: str) -> None:
     unfair = await share_out(alone, 1.0)
     await alone.aclose()
     await alone.connection_pool.disconnect()
-    gated = gate(client_of(redis_url), name="redis", queue=WORKERS)
+    gated = gate(client_of(redis_url), name="redis", queue=WORKERS, target=None)
     fair = await share_out(gated, 1.0)
     seen = gated.gate.statistics()
     assert (seen.in_flight, seen.limit, seen.use.count) == (0, PLACES, sum(fair))

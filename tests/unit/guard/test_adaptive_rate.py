@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from math import inf
 
@@ -164,6 +165,25 @@ async def test_it_says_when_nobody_teaches_it() -> None:
         assert rate.statistics().source == "untaught"
     async with rate.permit():
         pass
+    assert rate.statistics().source == "own"
+
+
+async def test_in_a_policy_it_learns_from_the_attempts() -> None:
+    """What came back counts as good, what failed does not, and a call that was never made not at all."""
+    rate = AdaptiveRate(ThroughputLimit(100.0))
+    policy = Policy("dependency", rate=rate)
+
+    async def work(fails: bool) -> None:
+        if fails:
+            raise ConnectionError
+
+    for number in range(6):
+        with contextlib.suppress(ConnectionError):
+            await policy.call(work, number >= 4)
+    await asyncio.sleep(1)
+    measured = rate._window.measure(now())
+    assert measured.good / measured.asked == pytest.approx(4 / 6)
+    assert 5 < measured.asked <= 6  # some of it has left the window already
     assert rate.statistics().source == "own"
 
 
