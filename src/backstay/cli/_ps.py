@@ -1,10 +1,11 @@
-"""`backstay ps`: what the tasks of a process are and what they wait for."""
+"""`backstay ps`: what the tasks of a process wait for, and how its guards are doing."""
 
 from __future__ import annotations
 
 import argparse
 
 from backstay.cli._target import Subparsers, add_target
+from backstay.errors import UsageError
 
 __all__ = ["add_parser", "execute"]
 
@@ -13,6 +14,7 @@ examples:
   backstay ps 4711                       tasks grouped by spawn site, owner and what they wait for
   backstay ps 4711 --tree                the same as a tree of owners
   backstay ps 4711 --stacks              where each group waits, call by call
+  backstay ps 4711 --guards              breakers, bulkheads, limits: state and figures of each
   backstay ps /run/user/1000/backstay/4711.sock --json | jq '.groups[0]'
 """
 
@@ -26,23 +28,31 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         epilog=_EPILOG,
     )
     add_target(parser)
-    parser.add_argument("--tree", action="store_true", help="as a tree of owners")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--tree", action="store_true", help="as a tree of owners")
+    shape.add_argument("--guards", action="store_true", help="the guards in place of the tasks")
     parser.add_argument("--stacks", action="store_true", help="with the await chain of each group")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print the tasks; return 0.
+    """Print the tasks or the guards; return 0.
 
     Raises:
-        UsageError: the target cannot be reached.
+        UsageError: the target cannot be reached, or flags contradict each other.
     """
     import json
 
-    from backstay.observe.admin import AdminClient
+    from backstay.observe.admin import AdminClient, guards_to_text
     from backstay.observe.dump import to_text
 
+    if args.guards and args.stacks:
+        raise UsageError("--guards and --stacks contradict each other: a guard has no stack")
     client = AdminClient(args.target, timeout=args.wait)
-    document = client.get(f"/v1/ps?stacks={int(args.stacks)}&tree={int(args.tree)}")
-    print(json.dumps(document) if args.json else to_text(document), end="\n" if args.json else "")
+    if args.guards:
+        path, render = "/v1/guards", guards_to_text
+    else:
+        path, render = f"/v1/ps?stacks={int(args.stacks)}&tree={int(args.tree)}", to_text
+    document = client.get(path)
+    print(json.dumps(document) if args.json else render(document), end="\n" if args.json else "")
     return 0

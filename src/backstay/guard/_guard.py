@@ -6,6 +6,7 @@ table keeps none of them alive.
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from typing import Any, ClassVar, Literal, TypeAlias
 from weakref import WeakSet
 
@@ -13,7 +14,7 @@ from backstay._base import CallRejected, call_rejected
 from backstay.errors import GuardMisuse, Rejected
 from backstay.sync._home import Home
 
-__all__ = ["Guard", "Mode", "find", "guards", "unlist"]
+__all__ = ["Guard", "Mode", "find", "guards", "lives_in", "unlist"]
 
 Mode: TypeAlias = Literal["enforce", "shadow"]
 
@@ -95,6 +96,11 @@ def _is_shadow(mode: Any) -> bool:
 def unlist(guard: Guard) -> None:
     """Take a guard that is a part of another one off the table."""
     _guards.discard(guard)
+
+
+def lives_in(guard: Guard) -> AbstractEventLoop | None:
+    """Return the loop in which somebody waited at the guard last; None before that."""
+    return guard._loop
 
 
 def guards() -> tuple[Guard, ...]:

@@ -124,8 +124,9 @@ class Home:
     @property
     def name(self) -> str:
         """As given, or the line that made it: ``cache.py:12``."""
-        if self._made is not None:
-            self._name = line_at(self._made).replace("\\", "/").rpartition("/")[2]
+        made = self._made  # read once: dumps ask from other threads
+        if made is not None:
+            self._name = line_at(made).replace("\\", "/").rpartition("/")[2]
             self._made = None
         return self._name
 

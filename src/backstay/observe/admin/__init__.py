@@ -5,6 +5,7 @@ served by a thread of its own so that it answers while the loop is blocked.
 """
 
 from backstay.observe.admin._client import AdminClient
+from backstay.observe.admin._guards_text import guards_to_text
 from backstay.observe.admin._location import default_directory, default_socket
 from backstay.observe.admin._server import AdminServer, AdminStatistics
 from backstay.observe.admin._statistics import ProcessStatistics, backstay_version
@@ -17,4 +18,5 @@ __all__ = [
     "backstay_version",
     "default_directory",
     "default_socket",
+    "guards_to_text",
 ]

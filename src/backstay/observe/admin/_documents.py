@@ -13,6 +13,7 @@ from typing import Any
 
 from backstay import leak
 from backstay._base import now
+from backstay.observe.admin._guards import GuardTable
 from backstay.observe.admin._http import Request
 from backstay.observe.admin._statistics import (
     Pulses,
@@ -60,12 +61,14 @@ class Documents:
         self._interval = leak_interval
         self._started_at = now()
         self._pulses = Pulses()
+        self._guard_table = GuardTable()
         self._samplers: dict[asyncio.AbstractEventLoop, leak.Sampler] = {}
         self._next_sample = self._started_at + min(leak_interval, _FIRST_SAMPLE_S)
         self._routes: dict[str, Callable[[Request], tuple[int, object]]] = {
             "/v1/statistics": self._statistics,
             "/v1/ps": self._ps,
             "/v1/leaks": self._leaks,
+            "/v1/guards": self._guards,
             "/livez": self._livez,
             "/readyz": self._readyz,
         }
@@ -105,6 +108,7 @@ class Documents:
             except Exception:
                 _log.exception("a sample for the leak report failed; the next one may succeed")
             pause = max(pause, sampler.next_interval)
+        self._guard_table.ask()  # so that there is a reading of late once a loop is blocked
         # Before the first loop exists there is nothing to sample: look again soon, not in 30 s.
         self._next_sample = now() + (pause if loops else min(pause, _FIRST_SAMPLE_S))
 
@@ -141,6 +145,9 @@ class Documents:
         if asked.switch("text"):
             document["text"] = report.to_text()
         return 200, document
+
+    def _guards(self, asked: Request) -> tuple[int, object]:
+        return 200, self._guard_table.document()
 
     def _report(self) -> leak.Report | None:
         """Report on the busiest loop, with the findings of all others among its own."""
