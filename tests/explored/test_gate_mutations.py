@@ -11,12 +11,6 @@ GATES = "backstay.integrations.gates"
 
 MUTATIONS = [
     Mutation(
-        "a place is given back twice",
-        GATE,
-        "        if self._held.pop(id(item), None) is not None:\n",
-        "        if self._held.pop(id(item), None) is not None or self._free < self._n:\n",
-    ),
-    Mutation(
         "a holder that is gone stays in the list",
         GATE,
         "        if self._held.pop(id(item), None) is not None:\n",
