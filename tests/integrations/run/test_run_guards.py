@@ -35,10 +35,24 @@ async def app(scope, receive, send):
 """
 
 
-def test_the_guards_of_an_application(start: Start, backstay: Command, room: Path) -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_the_guards_of_an_application(
+    start: Start, backstay: Command, room: Path, loop: str
+) -> None:
     """Their state as a table and as JSON, also while the loop is blocked, and no key of a caller."""
     (room / "guarded.py").write_text(GUARDED)
-    process = start("run", "guarded:app", "--port", "0", "--admin", "own.sock", "--lame-duck", "0")
+    process = start(
+        "run",
+        "guarded:app",
+        "--port",
+        "0",
+        "--admin",
+        "own.sock",
+        "--lame-duck",
+        "0",
+        "--loop",
+        loop,
+    )
     assert process.get("/")[0] == 200
     found = {
         (g["kind"], g["name"]): g

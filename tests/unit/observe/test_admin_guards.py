@@ -106,6 +106,48 @@ async def test_its_own_loop_reads_a_guard() -> None:
     assert readers == [threading.get_ident()] * len(kept)
 
 
+async def test_each_loop_reads_the_guards_that_live_in_it() -> None:
+    """One where somebody waits is read there; what has not settled is read by the first loop."""
+    install()
+    readers: dict[str, int] = {}
+
+    class Watched(Bulkhead):
+        def statistics(self) -> Any:
+            readers[self.name] = threading.get_ident()
+            return super().statistics()
+
+    theirs, free = Watched(1, name="theirs"), Watched(1, name="free")
+    ready, over = threading.Event(), threading.Event()
+
+    async def wait_there() -> None:
+        install()
+        async with theirs:
+            waiting = asyncio.create_task(theirs.acquire())
+            await asyncio.sleep(0)
+            ready.set()
+            while not over.is_set():
+                await asyncio.sleep(0.001)
+            waiting.cancel()
+
+    thread = threading.Thread(target=asyncio.run, args=(wait_there(),))
+    thread.start()
+    await asyncio.to_thread(ready.wait, 10)
+    found = rows(await ask(GuardTable()))
+    over.set()
+    await asyncio.to_thread(thread.join, 10)
+    assert readers == {"theirs": thread.ident, free.name: threading.get_ident()}
+    assert found["theirs"]["statistics"]["queued"] == 1
+
+
+async def test_a_closed_loop_is_not_waited_for() -> None:
+    """It may close between the look at the loops and the question."""
+    loop = asyncio.new_event_loop()
+    loop.close()
+    question = _guards._Question(GuardTable(), loop, [])
+    question.send()
+    assert question.answered.is_set()
+
+
 async def test_nothing_that_others_wrote_is_shown() -> None:
     """Keys of callers, messages of errors and names that would steer a terminal stay inside."""
     install()
