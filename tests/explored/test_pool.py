@@ -80,7 +80,7 @@ def spare(task: asyncio.Task[Any]) -> bool:
 @pytest.mark.explore(schedules=FULL, quick=QUICK, cancel=True, spare=spare)
 async def test_no_resource_is_lost_and_nobody_waits_beside_one() -> None:
     """Five callers, two places, opens that fail, checks that fail, lines that break."""
-    lines = Lines(failures=1)
+    lines = Lines(failures=2)
     pool = Pool(
         lines.open, close=lines.close, check=lines.check, check_after=0.0, max_open=LIMIT, name="x"
     )
