@@ -113,7 +113,7 @@ class SharedRate(Guard):
         "_waits",
     )
 
-    kind = "shared_rate"
+    kind = "shared rate"
     _kind = "shared rate"
 
     def __init__(
