@@ -324,9 +324,6 @@ def test_every_combination_of_parts_gives_everything_back(parts: Parts) -> None:
     check_accounts(day)
 
 
-@pytest.mark.xfail(
-    reason="a block's success is counted at the policy, its attempts at what is hedged"
-)
 def test_a_block_of_a_hedged_policy_counts_as_an_attempt() -> None:
     """As one that fails does, and as a call does."""
     day = Day(Parts(hedge=True), (Call(0.0, (("ok", 0.0),), block=True),))

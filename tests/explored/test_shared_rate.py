@@ -133,9 +133,12 @@ async def test_leases_of_two_processes_and_units_that_come_back() -> None:
         used[which] += 1
 
     async def unused(which: int) -> None:
+        await asyncio.sleep(0.1)  # the lease is there, and nobody is in line
         if limits[which].try_acquire():
-            await asyncio.sleep(0)
-            limits[which].give_back()
+            try:
+                await asyncio.sleep(0)
+            finally:
+                limits[which].give_back()
 
     await together(*(use(n % 2) for n in range(5)), unused(0), unused(1))
     for limit in limits:

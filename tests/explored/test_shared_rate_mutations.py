@@ -7,6 +7,7 @@ from mutations import Mutation, assert_caught
 
 EXPLORED = "tests/explored/test_shared_rate.py"
 CASES = "tests/unit/guard/test_shared_rate.py"
+RULES = "tests/unit/guard/rules/test_shared_quota.py"
 RATE = "backstay.guard._shared_rate"
 COURIER = "backstay.guard._store_courier"
 BOOK = "backstay.guard.rules.quota_book"
@@ -24,12 +25,6 @@ BY_SCHEDULE = [
         RATE,
         "        elif caller in self._line:\n            self._line.remove(caller)\n",
         "        elif caller in self._line:\n            pass\n",
-    ),
-    Mutation(
-        "units for a caller that was cancelled in the same turn are lost",
-        RATE,
-        "                self._granted -= caller.cost\n                book.hold(caller.cost)\n",
-        "                self._granted -= caller.cost\n",
     ),
     Mutation(
         "what ripens later has no timer",
@@ -89,12 +84,6 @@ BY_CASE = [
         "        if False:",
     ),
     Mutation(
-        "each failed probe empties the local share",
-        RATE,
-        "        if not self._alone:\n            self._alone = True\n",
-        "        if True:\n",
-    ),
-    Mutation(
         "the local share begins with a burst",
         RATE,
         "            rule.due = read_clock.read() + rule.burst / rule.rate\n",
@@ -132,4 +121,5 @@ def test_the_explored_tests_notice(mutation: Mutation) -> None:
 @pytest.mark.parametrize("mutation", BY_CASE, ids=str)
 def test_the_cases_notice(mutation: Mutation) -> None:
     """A fault that shows in every order fails a case."""
-    assert_caught(mutation, CASES, explored=False, options=["--timeout=20"])
+    tests = RULES if mutation.module == QUOTA else CASES
+    assert_caught(mutation, tests, explored=False, options=["--timeout=20"])

@@ -304,6 +304,8 @@ class Policy(Guard):
         if limit is not None:
             limit.close()
         if error is None:
+            if self._single is not None:  # whose attempts are the policy's
+                self._single._counts.attempts += 1
             self._counts.returned += 1
             self._counts.took.record(now - permit.began)
         else:
