@@ -587,6 +587,9 @@ class SharedRate(Guard):
             return GuardMisuse(f"{self._title()} is closed")
         return GuardMisuse(f"{self._title()} is not open: use it inside 'async with' around it")
 
+    def _in_words(self) -> str:
+        return f"{self.name!r} {self._rate:g}/s shared, {len(self._line)} waiting"
+
     def __repr__(self) -> str:
         """Show the name and the limit."""
         store = "" if self._courier.up else ", store down"

@@ -173,6 +173,9 @@ ASYNCIO_RULES: Table = {
         "Bulkhead._wait": Rule("semaphore", "bulkhead", detail.sync_state),
     },
     "backstay.guard._rate": {"Rate.acquire": Rule("timer", "rate limit", detail.sync_state)},
+    "backstay.guard._shared_rate": {
+        "SharedRate.acquire": Rule("timer", "shared rate", detail.sync_state),
+    },
     "backstay.guard._pool": {"Pool._wait": Rule("semaphore", "pool", detail.sync_state)},
     "backstay.tasks._scope": {
         "Scope.__aexit__": Rule("task", "scope exit", detail.scope_children),

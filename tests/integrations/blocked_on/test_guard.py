@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import Any
 
-from backstay.guard import Bulkhead, Pool, Rate
+from backstay.guard import Bulkhead, Gate, MemoryStore, Pool, Rate, SharedRate
 
 Stack = AsyncExitStack
 
@@ -35,6 +35,33 @@ def test_rate(classify: Any) -> None:
     seen = classify(call, "rate limit")
     assert seen.kind == "timer"
     assert "'lookups' 0.01/s" in seen.detail
+
+
+def test_shared_rate(classify: Any) -> None:
+    """A call that waits for its place in the limit of all processes."""
+
+    async def call(stack: Stack) -> None:
+        limit = SharedRate("quota", MemoryStore(), rate=0.01, burst=1, lease=0)
+        await stack.enter_async_context(limit)
+        await limit.acquire()
+        await limit.acquire()
+
+    seen = classify(call, "shared rate")
+    assert seen.kind == "timer"
+    assert "'quota' 0.01/s shared, 1 waiting" in seen.detail
+
+
+def test_gate(classify: Any) -> None:
+    """A caller that waits in front of somebody else's pool."""
+
+    async def call(stack: Stack) -> None:
+        gate = Gate(1, name="orders-db", target=None)
+        await stack.enter_async_context(gate.hold())
+        async with gate.hold():
+            pass
+
+    seen = classify(call, "bulkhead")
+    assert "'orders-db' 1 of 1 in flight" in seen.detail
 
 
 def test_pool(classify: Any) -> None:
