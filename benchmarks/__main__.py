@@ -23,6 +23,7 @@ ALL = (
     "guard_policy",
     "guard_bulkhead",
     "shared_rate",
+    "gate_fairness",
     "guard_pool",
     "overload",
 )

@@ -31,7 +31,8 @@ TRIPS = 200
 PLENTY = 5_000_000.0  # a second: so that what is measured is the limit, and not the wait for it
 
 
-def _services() -> Any:
+def load_services() -> Any:
+    """Return the module that starts real servers; scripts are no package."""
     script = Path(__file__).parents[1] / "scripts" / "local_services.py"
     spec = importlib.util.spec_from_file_location("local_services", script)
     assert spec is not None
@@ -94,7 +95,7 @@ async def _rounds(url: str) -> dict[str, float]:
 
 def measure() -> list[Figure]:
     """Return what checks cost."""
-    services = _services()
+    services = load_services()
     with tempfile.TemporaryDirectory() as folder:
         server = services.RedisServer(Path(folder) / "redis")
         server.start()
