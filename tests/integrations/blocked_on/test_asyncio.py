@@ -97,7 +97,9 @@ async def task(stack: Stack) -> None:
 
 
 async def gather(stack: Stack) -> None:
-    await asyncio.gather(asyncio.sleep(0), _forever(), _forever())
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    over.set_result(None)
+    await asyncio.gather(over, _forever(), _forever())
 
 
 async def shield(stack: Stack) -> None:
