@@ -17,12 +17,13 @@ Invariants, while nobody is in the middle of a call:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from contextvars import Context
 from math import inf
 from types import TracebackType
-from typing import Final, Literal
+from typing import Final
 from uuid import uuid4
 
 from backstay import context as ambient
@@ -35,8 +36,11 @@ from backstay.guard._shared_rate_records import (
     RateStore,
     SharedPermit,
     SharedRateStatistics,
+    check_options,
+    too_early,
 )
 from backstay.guard._store_courier import StoreCourier
+from backstay.guard.rules.gcra import Gcra
 from backstay.guard.rules.quota_book import QuotaBook
 from backstay.guard.rules.shared_quota import (
     MICRO,
@@ -57,7 +61,7 @@ _BUDGET_S: Final = 0.020
 _BEAT_S: Final = 5.0  # a process that uses the limit asks at least as often, to be counted
 _WINDOW_S: Final = 15.0  # three beats: one that is late is not gone
 _BATCH: Final = 64  # calls that one question asks for
-_EVER_US: Final = 3_600 * MICRO  # a call without a deadline waits for an hour at most
+_AGAIN_S: Final = 1.0  # what only the store could grant is asked for again when it may be back
 _GIVEN: Final = True
 _DECIDE_ALONE: Final = False  # the store is down
 
@@ -91,7 +95,6 @@ class SharedRate(Guard):
         "_asking",
         "_beat_at",
         "_book",
-        "_burst",
         "_closed",
         "_counts",
         "_courier",
@@ -106,11 +109,11 @@ class SharedRate(Guard):
         "_max_wait",
         "_on_store_down",
         "_process",
-        "_rate",
         "_scope",
         "_store",
         "_timer",
         "_waits",
+        "_whole",
     )
 
     kind = "shared rate"
@@ -150,18 +153,11 @@ class SharedRate(Guard):
         if not name:
             raise ValueError("a shared rate needs a name: by it the processes find each other")
         super().__init__(name, mode)
-        if on_store_down not in ("local", "open", "closed"):
-            raise ValueError(f'on_store_down is "local", "open" or "closed", not {on_store_down!r}')
-        if max_wait is not None and not max_wait >= 0:
-            raise ValueError(f"max_wait is at least 0 seconds, not {max_wait!r}")
-        if not budget > 0:
-            raise ValueError(f"budget is above 0 seconds, not {budget!r}")
-        if lease is not None and not 0 <= lease < inf:
-            raise ValueError(f"lease is at least 0 units, not {lease!r}")
-        # Checks rate and burst, too; each process's part of it decides while the store is down.
+        check_options(on_store_down, lease, budget, max_wait)
+        # Decides while the store is down, at this process's share; checks rate and burst, too.
         self._local = Rate(rate, burst, name=name, max_wait=max_wait)
         unlist(self._local)
-        self._rate, self._burst = rate, self._local._rule.burst
+        self._whole = Gcra(rate, self._local._rule.burst)  # the limit of all, to check costs by
         self._lease = lease
         self._store = store
         self._on_store_down = on_store_down
@@ -198,7 +194,11 @@ class SharedRate(Guard):
         # As a pool's: what surrounds the block must not surround what is asked in it.
         self._keeper = loop.create_task(self._keep(began), name=f"shared rate {self.name}")
         self._keeper.add_done_callback(lambda _: None if began.done() else began.set_result(None))
-        await began
+        try:
+            await began
+        except BaseException:
+            self._end.set()  # nobody will leave a block that was never entered
+            raise
         if self._scope is None:  # cancelled before it had begun
             self._closed = True
             raise self._misuse()
@@ -207,10 +207,8 @@ class SharedRate(Guard):
 
     async def _keep(self, began: asyncio.Future[None]) -> None:
         """Hold the scope open in which the store is asked."""
-        kind = "shared rate"
-        async with Scope(
-            f"{kind} {self.name}", kind=kind, on_exit="cancel", detached=True
-        ) as scope:
+        name = f"shared rate {self.name}"
+        async with Scope(name, kind="shared rate", on_exit="cancel", detached=True) as scope:
             self._scope = scope
             if not began.done():
                 began.set_result(None)
@@ -234,20 +232,27 @@ class SharedRate(Guard):
         Cancelled: it is closed all the same; what is held may be lost to the others until the
         limit has come round.
         """
-        if self._keeper is None or self._closed:
+        keeper = self._keeper
+        if keeper is None:
             return
-        self._shut()
+        if not self._closed:
+            self._shut()
+            try:
+                await self._hand_back()
+            finally:
+                self._end.set()
+        # `wait` does not cancel what it waits for when we are cancelled here.
+        await asyncio.wait([keeper])
+
+    async def _hand_back(self) -> None:
+        """Give what is held to the others: a courtesy, whose failure must not hinder the end."""
         back = self._book.give_up()
-        try:
-            if back > 0 and self._courier.up and not self._courier.busy:
-                ask = self._question((), 0, int(back * MICRO / self._rate))
-                async with asyncio.timeout(self._courier.budget):
-                    await self._store.ask(ask)
-        except Exception:
-            pass  # a courtesy to the others: whatever hinders it must not hinder the end
-        finally:
-            self._end.set()
-            await self._keeper
+        if back <= 0 or not self._courier.up or self._courier.busy:
+            return
+        ask = self._question((), 0, int(back * MICRO / self._whole.rate))
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(self._courier.budget):
+                await self._store.ask(ask)
 
     def _shut(self) -> None:
         """Refuse who waits, and whoever comes from now on."""
@@ -282,7 +287,7 @@ class SharedRate(Guard):
             ValueError: `cost` is not positive, or more than a burst.
             GuardMisuse: it is not open.
         """
-        self._local._rule.check(cost)
+        self._whole.check(cost)
         return self.take(read_clock.read(), cost)
 
     def _take_slowly(self, now: float, cost: float) -> bool:
@@ -307,7 +312,9 @@ class SharedRate(Guard):
             self._granted += cost
             return True
         admitted = self._on_store_down == "open" or (
-            self._on_store_down == "local" and self._local.take(now, cost)
+            self._on_store_down == "local"
+            and cost <= self._local._rule.burst
+            and self._local.take(now, cost)
         )
         if admitted:
             self._local_granted += cost
@@ -326,7 +333,7 @@ class SharedRate(Guard):
         Cancelled: nothing is taken.
         """
         now = read_clock.read()
-        self._local._rule.check(cost)
+        self._whole.check(cost)
         if self.take(now, cost):
             return
         if self._shadow:
@@ -337,7 +344,7 @@ class SharedRate(Guard):
         if not self._courier.up:
             await self._wait_alone(cost)
             return
-        wait = self._full_until - now + cost / self._rate
+        wait = self._full_until - now + cost / self._whole.rate
         if wait > until - now:  # what the store has said lately is answer enough
             self._ask(now)
             self.refuse(self._too_early(cost, wait))
@@ -356,13 +363,14 @@ class SharedRate(Guard):
 
     async def _wait_alone(self, cost: float) -> None:
         """Wait for this process's own share, or be refused, while the store is down."""
-        if self._on_store_down == "local":
+        mode, share = self._on_store_down, self._local._rule.burst
+        if mode == "closed" or (mode == "local" and cost > share):
+            self.refuse(self._too_early(cost, _AGAIN_S))
+        elif mode == "local":
             try:
                 await self._local.acquire(cost)
             except LimitError as error:
                 self.refuse(self._too_early(cost, error.retry_after or 0.0))
-        elif self._on_store_down == "closed":
-            self.refuse(self._too_early(cost, 1.0))
         self._local_granted += cost
         self._granted += cost
 
@@ -389,9 +397,8 @@ class SharedRate(Guard):
         return SharedPermit(self, cost)
 
     def _latest(self, now: float) -> float:
-        left = ambient.remaining()
-        bounds = [bound for bound in (self._max_wait, left) if bound is not None]
-        return now + min(bounds) if bounds else inf
+        bounds = (self._max_wait, ambient.remaining())
+        return now + min((bound for bound in bounds if bound is not None), default=inf)
 
     # -- the line ------------------------------------------------------------------
 
@@ -445,9 +452,9 @@ class SharedRate(Guard):
         book.held -= back
         self._asking = tuple(entries)
         asked = tuple(
-            Entry(microseconds(one.cost, self._rate), self._most_us(one, now)) for one in entries
+            Entry(microseconds(one.cost, self._whole.rate), one.most_us(now)) for one in entries
         )
-        per_unit = MICRO / self._rate
+        per_unit = MICRO / self._whole.rate
         courier.send(self._scope, self._question(asked, int(want * per_unit), int(back * per_unit)))
 
     def _uncovered(self) -> list[Caller]:
@@ -463,12 +470,9 @@ class SharedRate(Guard):
         return found
 
     def _question(self, entries: tuple[Entry, ...], want_us: int, back_us: int) -> Ask:
-        burst_us = microseconds(self._burst, self._rate)
+        burst_us = microseconds(self._whole.burst, self._whole.rate)
         window_us = int(_WINDOW_S * MICRO)
         return Ask(self._name, burst_us, entries, want_us, back_us, self._process, window_us)
-
-    def _most_us(self, caller: Caller, now: float) -> int:
-        return _EVER_US if caller.until == inf else max(0, int((caller.until - now) * MICRO))
 
     def answered(self, ask: Ask, answer: QuotaAnswer) -> None:
         """The courier brings what the store has decided."""
@@ -481,11 +485,11 @@ class SharedRate(Guard):
         asking, self._asking = self._asking, ()
         for caller, entry, wait_us in zip(asking, ask.entries, answer.waits_us, strict=False):
             if wait_us >= 0:
-                book.reserve(entry.cost_us * self._rate / MICRO, now + wait_us / MICRO)
+                book.reserve(entry.cost_us * self._whole.rate / MICRO, now + wait_us / MICRO)
             elif caller in self._line:
                 self._line.remove(caller)
                 self._turn_away(caller, (-1 - wait_us) / MICRO)
-        book.hold(answer.granted_us * self._rate / MICRO)
+        book.hold(answer.granted_us * self._whole.rate / MICRO)
         if not self._closed:
             self._serve(now)
 
@@ -501,14 +505,19 @@ class SharedRate(Guard):
         """The store is down: nobody waits for it any more."""
         if not self._alone:
             self._alone = True
-            rule, share = self._local._rule, max(self._counts)
-            rule.set(self._rate / share, max(1.0, self._burst / share))
+            self._share_alone()
             # A share that began full would be a second burst.
+            rule = self._local._rule
             rule.due = read_clock.read() + rule.burst / rule.rate
         line, self._line = self._line, deque()
         for caller in line:
             self._queue.wake(caller.waiter, _DECIDE_ALONE)
         self._book.floor = self._book.lease / 2
+
+    def _share_alone(self) -> None:
+        """Set this process's part of the limit, for while it decides alone."""
+        whole, share = self._whole, max(self._counts)
+        self._local.update(rate=whole.rate / share, burst=max(1.0, whole.burst / share))
 
     def idle(self) -> None:
         """The courier is back."""
@@ -520,7 +529,7 @@ class SharedRate(Guard):
     def _lease_now(self) -> float:
         if self._lease is not None:
             return self._lease
-        return lease_for(self._rate, self._burst, max(self._counts))
+        return lease_for(self._whole.rate, self._whole.burst, max(self._counts))
 
     # -- looking after it ------------------------------------------------------------
 
@@ -537,11 +546,10 @@ class SharedRate(Guard):
         Raises:
             ValueError: a number is out of range; nothing has changed.
         """
-        if on_store_down not in (None, "local", "open", "closed"):
-            raise ValueError(f'on_store_down is "local", "open" or "closed", not {on_store_down!r}')
-        rule = self._local._rule
-        rule.set(self._rate if rate is None else rate, self._burst if burst is None else burst)
-        self._rate, self._burst = rule.rate, rule.burst
+        check_options(on_store_down or self._on_store_down)
+        whole = self._whole
+        whole.set(whole.rate if rate is None else rate, whole.burst if burst is None else burst)
+        self._share_alone()
         self._on_store_down = on_store_down or self._on_store_down
         self._book.lease = self._lease_now()
         super().update(mode=mode)
@@ -549,16 +557,15 @@ class SharedRate(Guard):
     @property
     def rate(self) -> float:
         """Units a second, of all processes together."""
-        return self._rate
+        return self._whole.rate
 
     def statistics(self) -> SharedRateStatistics:
         """Return how this process's part is doing."""
         courier = self._courier
-        up: Literal["up", "down"] = "up" if courier.up else "down"
         return SharedRateStatistics(
             name=self.name,
-            rate=self._rate,
-            burst=self._burst,
+            rate=self._whole.rate,
+            burst=self._whole.burst,
             processes=max(self._counts),
             lease=self._book.lease,
             available=self._book.held,
@@ -566,7 +573,7 @@ class SharedRate(Guard):
             rejected=self._rejected,
             waiting=len(self._line),
             wait=self._waits.spread(),
-            store=up,
+            store="up" if courier.up else "down",
             trips=courier.trips,
             trip=courier.took.spread(),
             store_errors=courier.errors,
@@ -574,26 +581,20 @@ class SharedRate(Guard):
         )
 
     def _too_early(self, cost: float, wait: float) -> LimitError:
-        why = "" if self._courier.up else f", and its store is down ({self._courier.why()})"
-        return LimitError(
-            f"shared rate {self.name!r} ({self._rate:g}/s, burst {self._burst:g}, "
-            f"{max(self._counts)} processes): {cost:g} would come free in {wait:.3g} s{why}",
-            policy=self.name,
-            retry_after=wait,
-        )
+        down = None if self._courier.up else self._courier.why()
+        return too_early(self._name, self._whole, max(self._counts), cost, wait, down)
 
     def _misuse(self) -> GuardMisuse:
-        if self._closed:
-            return GuardMisuse(f"{self._title()} is closed")
-        return GuardMisuse(f"{self._title()} is not open: use it inside 'async with' around it")
+        what = "closed" if self._closed else "not open: use it inside 'async with' around it"
+        return GuardMisuse(f"{self._title()} is {what}")
 
     def _in_words(self) -> str:
-        return f"{self.name!r} {self._rate:g}/s shared, {len(self._line)} waiting"
+        return f"{self.name!r} {self._whole.rate:g}/s shared, {len(self._line)} waiting"
 
     def __repr__(self) -> str:
         """Show the name and the limit."""
-        store = "" if self._courier.up else ", store down"
-        return f"<SharedRate {self.name!r} {self._rate:g}/s burst={self._burst:g}{store}>"
+        whole, store = self._whole, "" if self._courier.up else ", store down"
+        return f"<SharedRate {self.name!r} {whole.rate:g}/s burst={whole.burst:g}{store}>"
 
     def _in_use(self) -> bool:
         return self._keeper is not None and not self._closed

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from types import TracebackType
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
-from backstay.guard.rules.shared_quota import Ask, QuotaAnswer, decide
+from backstay.errors import LimitError
+from backstay.guard.rules.gcra import Gcra
+from backstay.guard.rules.shared_quota import MICRO, Ask, QuotaAnswer, decide
 from backstay.sync._durations import Spread
 from backstay.sync._home import read_clock
 from backstay.sync._wake_queue import Waiter
@@ -19,6 +22,8 @@ __all__ = [
     "SharedPermit",
     "SharedRateStatistics",
 ]
+
+_EVER_US: Final = 3_600 * MICRO  # a call without a deadline waits for an hour at most
 
 OnStoreDown: TypeAlias = Literal["local", "open", "closed"]
 """What a shared rate does while its store does not answer: share by itself, admit, or refuse."""
@@ -98,6 +103,10 @@ class Caller:
         self.until = until
         self.waiter = waiter
 
+    def most_us(self, now: float) -> int:
+        """Return how long it may wait from now on, in microseconds."""
+        return _EVER_US if self.until == inf else max(0, int((self.until - now) * MICRO))
+
 
 class MemoryStore:
     """A store within one process, for tests, and for programs that have no Redis at hand.
@@ -154,3 +163,46 @@ class SharedPermit:
         trace: TracebackType | None,
     ) -> None:
         """Leave the block; what was taken is spent."""
+
+
+def check_options(
+    on_store_down: str,
+    lease: float | None = None,
+    budget: float = 1.0,
+    max_wait: float | None = None,
+) -> None:
+    """Check the options of a `SharedRate`.
+
+    Raises:
+        ValueError: a number is out of range, or `on_store_down` is none of the three words.
+    """
+    if on_store_down not in ("local", "open", "closed"):
+        raise ValueError(f'on_store_down is "local", "open" or "closed", not {on_store_down!r}')
+    if max_wait is not None and not max_wait >= 0:
+        raise ValueError(f"max_wait is at least 0 seconds, not {max_wait!r}")
+    if not budget > 0:
+        raise ValueError(f"budget is above 0 seconds, not {budget!r}")
+    if lease is not None and not 0 <= lease < inf:
+        raise ValueError(f"lease is at least 0 units, not {lease!r}")
+
+
+def too_early(
+    name: str, whole: Gcra, processes: int, cost: float, wait: float, down: str | None
+) -> LimitError:
+    """Return the error for a call that would have to wait for too long.
+
+    Args:
+        name: of the limit.
+        whole: the limit of all processes.
+        processes: how many there are.
+        cost: units that were asked for.
+        wait: seconds until they would come free.
+        down: why the store is not counted on; None when it is.
+    """
+    store = "" if down is None else f", and its store is down ({down})"
+    return LimitError(
+        f"shared rate {name!r} ({whole.rate:g}/s, burst {whole.burst:g}, {processes} processes): "
+        f"{cost:g} would come free in {wait:.3g} s{store}",
+        policy=name,
+        retry_after=wait,
+    )

@@ -245,6 +245,49 @@ async def test_the_local_share_is_a_share_and_begins_empty() -> None:
         await limit.close()
 
 
+async def test_an_outage_leaves_the_limit_of_all_as_it_was() -> None:
+    """A share is smaller than a burst: what does not fit is refused meanwhile, and fits again after."""
+    store = Store()
+    limits = [shared(store, lease=0) for _ in range(4)]
+    for limit in limits:
+        await limit.__aenter__()
+    for _ in range(4):
+        await asyncio.gather(*(limit.acquire() for limit in limits))
+    one = limits[0]
+    store.error = OSError("gone")
+    await one.acquire()
+    assert one.statistics().store == "down"
+    one.update(burst=12.0)
+    with pytest.raises(LimitError, match="store is down") as caught:
+        await one.acquire(10)
+    assert caught.value.retry_after == 1
+    assert not one.try_acquire(10)
+    assert 95 <= await admitted(one, 4) <= 105, "still a quarter of the rate"
+    store.error = None
+    await asyncio.sleep(6)
+    one.try_acquire()
+    await asyncio.sleep(1)
+    assert one.statistics().store == "up"
+    await one.acquire(12)
+    for limit in limits:
+        await limit.close()
+
+
+async def test_an_opening_that_is_cancelled_leaves_no_task() -> None:
+    """Nobody leaves a block that was never entered, so its keeper must end by itself."""
+    limit = shared(Store())
+    opening = asyncio.ensure_future(limit.__aenter__())
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await asyncio.sleep(0.001)
+    assert limit._keeper is not None
+    assert limit._keeper.done()
+    with pytest.raises(GuardMisuse, match="is closed"):
+        await limit.acquire()
+
+
 async def test_it_comes_back_by_itself() -> None:
     """A probe on which nobody waits finds out that the store answers again."""
     store = Store()
