@@ -106,8 +106,8 @@ BY_SCHEDULE = [
     Mutation(
         "a call that teaches nothing keeps its place",
         ADAPTIVE,
-        "                self._ignored += 1\n                return\n",
-        "                self._ignored += 1\n                self._free -= 1\n                return\n",
+        "            self._ignored += 1\n            return\n",
+        "            self._ignored += 1\n            self._free -= 1\n            return\n",
     ),
     Mutation(
         "a call that fails does not leave",

@@ -257,8 +257,8 @@ BY_CASE = [
         Mutation(
             "the last blocked sender goes first",
             STATE,
-            "        while senders:\n            waiter, sent, case = senders.popleft()\n            if self._wakes",
-            "        while senders:\n            waiter, sent, case = senders.pop()\n            if self._wakes",
+            "            return item\n        while senders:\n            waiter, sent, case = senders.popleft()\n",
+            "            return item\n        while senders:\n            waiter, sent, case = senders.pop()\n",
         ),
         CASES,
     ),

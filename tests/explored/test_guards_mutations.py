@@ -67,8 +67,8 @@ BY_SCHEDULE = [
     Mutation(
         "a policy keeps the place of a failed attempt",
         ATTEMPT,
-        "                bulkhead.learn(outcome, now, elapsed, bulkhead.in_flight)\n            bulkhead.release()\n",
-        "                bulkhead.learn(outcome, now, elapsed, bulkhead.in_flight)\n",
+        "        if bulkhead is not None:\n            bulkhead.release()\n        for",
+        "        for",
     ),
     Mutation(
         "a policy keeps the throttle's ticket of a refused call",

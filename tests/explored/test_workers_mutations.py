@@ -14,6 +14,7 @@ EXPLORED = "tests/explored/test_workers.py"
 MODEL = "tests/property/test_workers_model.py"
 LINE = "tests/property/test_job_queue_model.py"
 UNIT = "tests/unit/guard/test_workers.py"
+END = "tests/unit/guard/test_workers_end.py"
 
 BY_SCHEDULE = [
     Mutation(
@@ -115,9 +116,9 @@ BY_SCHEDULE = [
 ]
 
 OTHERWISE = [
-    (Mutation("a job is cancelled a second time as the end gives up", CORE, "and task is not None and not task.cancelling():", "and task is not None:"), UNIT),
-    (Mutation("the scope cancels what was cancelled", CORE, "                struck = await self._cut_and_wait(struck)\n", "                self._cut('')\n"), UNIT),
-    (Mutation("a cancel that comes while an error leaves is lost", CORE, "                    self._interrupt.rearm()  #", "                    pass  #"), UNIT),
+    (Mutation("a job is cancelled a second time as the end gives up", CORE, "and task is not None and not task.cancelling():", "and task is not None:"), END),
+    (Mutation("the scope cancels what was cancelled", CORE, "                late = await self._cut_and_wait()\n", "                late = self._cut('') and None\n"), UNIT),
+    (Mutation("a cancel that comes while an error leaves is lost", CORE, "                self._interrupt.rearm()  #", "                pass  #"), END),
     (Mutation("dropped jobs hold up their followers", QUEUE, "        if place._ready:\n            self._move_up(place.key)\n", ""), LINE),
     (Mutation("a follower loses its age", QUEUE, "            if place.job is not None:\n                place._ready = True\n                heappush", "            if place.job is not None:\n                place._ready = True\n                self._sequence += self._step\n                place._number = self._sequence\n                heappush"), LINE),
     (Mutation("two of a key at once", QUEUE, "            place._ready = False\n            behind.append(place)\n", "            heappush(self._ready, place)\n"), LINE),
@@ -126,7 +127,7 @@ OTHERWISE = [
     (Mutation("more workers begin nothing", CORE, "            self._begin_more()\n            self._let_in()\n        if guard_moved", "            self._let_in()\n        if guard_moved"), MODEL),
     (Mutation("a late job begins", CORE, "        if job.due is not None and at >= job.due:\n            self._expire", "        if False:\n            self._expire"), UNIT),
     (Mutation("the block is inside of the scope", CORE, "        current_owner.set(around)\n", ""), UNIT),
-    (Mutation("the end refuses nobody before its time", CORE, "            self._queue.wake_all(self._submitters, False)\n", "            pass\n"), UNIT),
+    (Mutation("the end refuses nobody before its time", CORE, "            self._queue.wake_all(self._submitters, False)\n", "            pass\n"), END),
     (Mutation("who leaves does not take along what it alone waits for", JOB, "            if self._awaited_by == 1 and self._place is not None:\n                self.cancel()\n", ""), UNIT),
     (Mutation("the later deadline counts", CORE, "or until < job.due)", "or until > job.due)"), UNIT),
 ]  # fmt: skip

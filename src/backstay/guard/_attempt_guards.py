@@ -171,9 +171,8 @@ class AttemptGuards:
         following = self.rate if isinstance(self.rate, AdaptiveRate) else None
 
         def give(probe: Probe, now: float, elapsed: float) -> None:
+            in_flight = 0 if adaptive is None else adaptive.in_flight
             if bulkhead is not None:
-                if adaptive is not None:
-                    adaptive.learn(OK, now, elapsed, adaptive.in_flight)
                 free = bulkhead._free
                 if bulkhead._queued or free >= bulkhead._n:
                     bulkhead.release()
@@ -191,8 +190,11 @@ class AttemptGuards:
                     throttle.settle(True, OK, now, elapsed)
             if breaker is not None:
                 breaker.settle(probe, OK, now, elapsed)
+            # Last, as rules may be somebody else's code: all is given back, whatever they do.
             if following is not None:
                 following.learn(OK, now, elapsed)
+            if adaptive is not None:
+                adaptive.learn(OK, now, elapsed, in_flight)
 
         return give
 
@@ -209,18 +211,16 @@ class AttemptGuards:
             cut: whether it was the policy's own time limit for an attempt that ended it.
         """
         outcome: Outcome
-        bulkhead = self.bulkhead
+        bulkhead, rate = self.bulkhead, self.rate
+        in_flight = 0 if bulkhead is None else bulkhead.in_flight
         if bulkhead is not None:
-            if isinstance(bulkhead, AdaptiveBulkhead):
-                outcome = FAIL if cut else bulkhead.judge(error, elapsed, now)
-                bulkhead.learn(outcome, now, elapsed, bulkhead.in_flight)
             bulkhead.release()
-        if self.throttle is not None:
-            outcome = FAIL if cut else self.throttle.judge(error, elapsed, now)
-            self.throttle.settle(True, outcome, now, elapsed)
-        if self.breaker is not None:
-            outcome = FAIL if cut else self.breaker.judge(error, elapsed, now)
-            self.breaker.settle(probe, outcome, now, elapsed)
-        if isinstance(self.rate, AdaptiveRate):
-            outcome = FAIL if cut else self.rate.judge(error, elapsed, now)
-            self.rate.learn(outcome, now, elapsed)
+        for judge, ticket in ((self.throttle, True), (self.breaker, probe)):
+            if judge is not None:
+                outcome = FAIL if cut else judge.judge(error, elapsed, now)
+                judge.settle(ticket, outcome, now, elapsed)
+        if isinstance(rate, AdaptiveRate):
+            rate.learn(FAIL if cut else rate.judge(error, elapsed, now), now, elapsed)
+        if isinstance(bulkhead, AdaptiveBulkhead):
+            outcome = FAIL if cut else bulkhead.judge(error, elapsed, now)
+            bulkhead.learn(outcome, now, elapsed, in_flight)

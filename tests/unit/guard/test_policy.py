@@ -19,6 +19,7 @@ from backstay.errors import (
     Rejected,
 )
 from backstay.guard import (
+    AdaptiveBulkhead,
     Breaker,
     Budget,
     Bulkhead,
@@ -32,6 +33,7 @@ from backstay.guard import (
     find,
     guards,
 )
+from backstay.guard.rules import AimdLimit
 
 
 async def fine(value: Any = "fine") -> Any:
@@ -404,3 +406,47 @@ def test_one_loop_after_another() -> None:
     policy = full()
     for _ in range(2):
         assert asyncio.run(policy.call(fine)) == "fine"
+
+
+async def test_an_adaptive_bulkhead_learns_from_the_attempts() -> None:
+    """What came back is a sample, what took too long a drop, who went away says nothing."""
+    places = AdaptiveBulkhead(AimdLimit(initial=10))
+    policy = Policy("dependency", attempt=0.5, bulkhead=places)
+
+    async def work(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    await policy.call(work, 0.1)
+    with pytest.raises(DeadlineExceeded):
+        await policy.call(work, 5.0)
+    leaver = asyncio.ensure_future(policy.call(work, 0.4))
+    await asyncio.sleep(0.01)
+    leaver.cancel()
+    await asyncio.gather(leaver, return_exceptions=True)
+    seen = places.statistics()
+    assert (seen.sampled, seen.dropped, seen.ignored, seen.in_flight) == (1, 1, 1, 0)
+    assert seen.limit < 10
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_rule_that_raises_keeps_nothing(fails: bool) -> None:
+    """A limit of somebody else's may be broken; what the attempt held is given back first."""
+
+    class Broken:
+        limit = 3
+
+        def sample(self, rtt: float, in_flight: int, dropped: bool, now: float) -> None:
+            raise ZeroDivisionError
+
+    places, throttle = AdaptiveBulkhead(Broken(), on=Exception), Throttle()
+    policy = Policy("dependency", bulkhead=places, throttle=throttle, breaker=Breaker())
+
+    async def work() -> None:
+        if fails:
+            raise ConnectionError
+
+    with pytest.raises(ZeroDivisionError):
+        await policy.call(work)
+    assert places.in_flight == 0
+    assert throttle._rule.in_flight == 0
+    assert policy.statistics().in_flight == 0
