@@ -6,6 +6,7 @@ import pytest
 from mutations import Mutation, assert_caught
 
 POOL = "backstay.guard._pool"
+LENDING = "backstay.guard._lending"
 BLOCK = "backstay.guard._pool_block"
 NOTES = "backstay.guard._pool_records"
 SUPPLY = "backstay.guard._pool_supply"
@@ -148,7 +149,7 @@ OTHERWISE = [
     (Mutation("a check may hang", POOL, "asyncio.timeout(PATIENCE_S)", "asyncio.timeout(None)"), FAULTS),
     (Mutation("a close may hang", SUPPLY, "asyncio.timeout(PATIENCE_S)", "asyncio.timeout(60.0)"), FAULTS),
     (Mutation("who gave up has not waited", POOL, "                timer.cancel()\n            self._waits.record(read_clock.read() - now)\n        self._passing -= 1\n", "                timer.cancel()\n        self._waits.record(read_clock.read() - now)\n        self._passing -= 1\n"), FAULTS),
-    (Mutation("a leak is named each time", POOL, "                    item.told = item.held_since\n", ""), FAULTS),
+    (Mutation("a leak is named each time", LENDING, "                    item.told = item.held_since\n", ""), FAULTS),
     (Mutation("a task that ended is there still", NOTES, "task is None or task.done()", "task is None"), FAULTS),
     (Mutation("an open that was cancelled is told to nobody", SUPPLY, "            self._customer._failed(RuntimeError(", "            (RuntimeError("), FAULTS),
     (Mutation("the oldest goes out first", BLOCK, "        item = idle.pop()\n", "        item = idle.pop(0)\n"), UNIT),

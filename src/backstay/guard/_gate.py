@@ -8,7 +8,6 @@ line is that of a `Bulkhead`; what is held is noted as a `Pool` notes it.
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -16,16 +15,13 @@ from typing import Any
 
 from backstay.guard._bulkhead import Bulkhead, BulkheadStatistics
 from backstay.guard._guard import Mode
-from backstay.guard._pool_records import Holding, Item
+from backstay.guard._lending import Lending
+from backstay.guard._pool_records import Item
 from backstay.guard.rules.queue_delay import INTERVAL_S, TARGET_S
 from backstay.sync._durations import Durations, Spread
 from backstay.sync._home import read_clock, task_in
 
 __all__ = ["Gate", "GateHold", "GateStatistics"]
-
-_log = logging.getLogger("backstay.gate")
-
-_LOOK_S = 1.0  # leaks are looked for at most as often
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,7 @@ class GateStatistics(BulkheadStatistics):
     leaks: int
 
 
-class Gate(Bulkhead):
+class Gate(Bulkhead, Lending):
     """Stands in front of a pool of somebody else's.
 
     ::
@@ -120,10 +116,11 @@ class Gate(Bulkhead):
 
         Cancelled: nothing is taken.
         """
+        loop = self._move_in()  # first: it may refuse
         if not self.take():
             self._look_for_leaks(read_clock.read())
             await self.acquire()
-        now, loop = read_clock.read(), self._move_in()
+        now = read_clock.read()
         value = _Named(self.name) if what is None else what
         item: Item[Any] = Item(value, now, float("inf"), loop)
         item.lend(now, task_in(loop), frame)
@@ -137,28 +134,6 @@ class Gate(Bulkhead):
             self.release()
 
     # -- looking after it ------------------------------------------------------------
-
-    def holdings(self) -> tuple[Holding, ...]:
-        """Return what is out and who has it, the longest first."""
-        now = read_clock.read()
-        items = sorted(self._held.values(), key=lambda item: item.held_since)
-        return tuple(item.holding(now) for item in items)
-
-    def leaks(self) -> tuple[Holding, ...]:
-        """Return what is held by tasks and scopes that have ended, so that nobody gives it back."""
-        return tuple(holding for holding in self.holdings() if holding.orphaned)
-
-    def _look_for_leaks(self, now: float) -> None:
-        """Name in the log, once each, what nobody gives back: somebody has to wait for it."""
-        if now - self._looked_at < _LOOK_S:
-            return
-        self._looked_at = now
-        for item in self._held.values():
-            if item.told != item.held_since:
-                holding = item.holding(now)
-                if holding.orphaned:
-                    item.told = item.held_since
-                    _log.warning("%s: nobody gives this back: %s", self._title(), holding)
 
     def statistics(self) -> GateStatistics:
         """Return how it is doing."""

@@ -30,8 +30,9 @@ from backstay import context as ambient
 from backstay._base import Chance
 from backstay.errors import FullError, GuardMisuse
 from backstay.guard._guard import Guard, Mode
+from backstay.guard._lending import Lending
 from backstay.guard._pool_block import Taken
-from backstay.guard._pool_records import Holding, Item, PoolStatistics
+from backstay.guard._pool_records import Item, PoolStatistics
 from backstay.guard._pool_supply import PATIENCE_S, Supply
 from backstay.guard.rules.pool_rule import ClosedBecause, PoolRule
 from backstay.sync._durations import Durations
@@ -45,10 +46,9 @@ T = TypeVar("T")
 _log = logging.getLogger("backstay.pool")
 
 _SWEEP_S = 1.0  # seconds between two looks at what is idle, at least; Go's cleaner has the same
-_LOOK_S = 1.0  # the same for looks at who holds one for ever
 
 
-class Pool(Guard, Generic[T]):
+class Pool(Guard, Lending, Generic[T]):
     """Keeps up to `max_open` resources, and lends them one at a time.
 
     ::
@@ -525,28 +525,6 @@ class Pool(Guard, Generic[T]):
             self._sweep.cancel()
         self._sweep_later(now)
         self._open_more()
-
-    def holdings(self) -> tuple[Holding, ...]:
-        """Return who holds what, since when; the longest first."""
-        now = read_clock.read()
-        found = [item.holding(now) for item in list(self._held.values())]
-        return tuple(sorted(found, key=lambda holding: -holding.held_s))
-
-    def leaks(self) -> tuple[Holding, ...]:
-        """Return what is held by tasks and scopes that have ended, so that nobody gives it back."""
-        return tuple(holding for holding in self.holdings() if holding.orphaned)
-
-    def _look_for_leaks(self, now: float) -> None:
-        """Name in the log, once each, what nobody gives back: somebody has to wait for it."""
-        if now - self._looked_at < _LOOK_S:
-            return
-        self._looked_at = now
-        for item in self._held.values():
-            if item.told != item.held_since:
-                holding = item.holding(now)
-                if holding.orphaned:
-                    item.told = item.held_since
-                    _log.warning("%s: nobody gives this back: %s", self._title(), holding)
 
     def statistics(self) -> PoolStatistics:
         """Return how it is doing."""

@@ -92,19 +92,17 @@ async def through(
     Cancelled: at once; an answer that an earlier attempt had is closed.
     """
     kind = _Again if repeat else _NotNow
-    kept: R | None = None
+    kept: list[R] = []  # answers that say no; more than one only where attempts overlap (hedging)
 
     async def attempt() -> R:
-        nonlocal kept
-        if kept is not None:
-            before, kept = kept, None
-            await close(before)
+        while kept:
+            await close(kept.pop())
         try:
             response = await send()
         except errors as error:
             raise kind(None, error, None) from error
         if _says_no(response):
-            kept = response
+            kept.append(response)
             raise kind(response, None, retry_after_of(headers_of(response)))
         return response
 
@@ -115,12 +113,12 @@ async def through(
             for note in getattr(failed, "__notes__", ()):
                 failed.error.add_note(note)
             raise failed.error from None
-        kept = None
         answer: R = failed.response
+        kept = [other for other in kept if other is not answer]
         return answer
     finally:
-        if kept is not None:  # a guard has refused the next attempt, or the caller went away
-            await close(kept)
+        while kept:  # a guard has refused the next attempt, or the caller went away
+            await close(kept.pop())
 
 
 def status_of(response: Any) -> int:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -36,6 +37,23 @@ __all__ = [
 ]
 
 
+# Of asyncpg's pools: each takes a connection out for itself.
+_SHORT_CUTS = frozenset(
+    {
+        "copy_from_query",
+        "copy_from_table",
+        "copy_records_to_table",
+        "copy_to_table",
+        "execute",
+        "executemany",
+        "fetch",
+        "fetchmany",
+        "fetchrow",
+        "fetchval",
+    }
+)
+
+
 def gate(
     pool: Any,
     *,
@@ -51,7 +69,7 @@ def gate(
         pool: an `asyncpg.Pool`, a `psycopg_pool.AsyncConnectionPool`, an SQLAlchemy `AsyncEngine`,
             a `redis.asyncio.Redis` or its connection pool, an `httpx.AsyncHTTPTransport`, or an
             `aiohttp` connector. A Redis client and a connector are changed and returned.
-        name: of what it leads to, for people; the line that calls this when omitted.
+        name: of what it leads to, for people; the kind of the pool when omitted.
         size: how many connections it has; read from the pool when omitted.
         queue: callers that may wait; as many as there are connections when omitted.
         target: seconds that a caller may wait in a line that does not empty; None for as long as
@@ -73,6 +91,7 @@ def gate(
                     f"gate({type(pool).__name__}) needs to know how many connections there may be, and "
                     f"the pool sets no bound ({places!r}): give it one, or say size=..."
                 )
+            name = name or type(pool).__name__
             return wrap(pool, Gate(places, queue, name=name, target=target, max_wait=max_wait))
     raise UsageError(
         f"gate() knows no pool of {type(pool).__module__}.{type(pool).__qualname__}: expected one of "
@@ -129,7 +148,11 @@ async def _behind(
 
 
 class GatedPool(_Gated):
-    """A pool of asyncpg (`acquire`) or psycopg (`connection`) behind a gate."""
+    """A pool of asyncpg (`acquire`) or psycopg (`connection`) behind a gate.
+
+    asyncpg's short cuts (`fetch`, `execute`, …) hold a place each. `getconn` of psycopg goes past
+    the gate, as nothing says when a place is free again.
+    """
 
     def acquire(self, *, timeout: float | None = None) -> AbstractAsyncContextManager[Any]:
         """Return a block that holds a connection, as `asyncpg.Pool.acquire`."""
@@ -138,6 +161,18 @@ class GatedPool(_Gated):
     def connection(self, timeout: float | None = None) -> AbstractAsyncContextManager[Any]:
         """Return a block that holds a connection, as `psycopg_pool.AsyncConnectionPool.connection`."""
         return self._behind(sys._getframe(1), lambda: self._pool.connection(timeout=timeout))
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the pool's own, but for what takes a connection out on the quiet."""
+        own = getattr(self._pool, name)
+        if name not in _SHORT_CUTS:
+            return own
+
+        async def on_a_connection(*words: Any, **options: Any) -> Any:
+            async with self._behind(_caller_outside("asyncpg"), self._pool.acquire) as connection:
+                return await getattr(connection, name)(*words, **options)
+
+        return on_a_connection
 
 
 class GatedEngine(_Gated):
@@ -203,7 +238,7 @@ class GatedTransport(_Gated):
         except BaseException:
             self.gate.give_in(item)
             raise
-        response.stream = _held_stream(response.stream, lambda: self.gate.give_in(item))
+        response.stream = _held_stream()(response.stream, lambda: self.gate.give_in(item))
         return response
 
     async def __aenter__(self) -> GatedTransport:
@@ -216,22 +251,27 @@ class GatedTransport(_Gated):
         await self._pool.__aexit__(*error)
 
 
-def _held_stream(stream: Any, give_in: Callable[[], None]) -> Any:
-    """Return a stream of httpx that gives its place in when it is closed."""
+@cache
+def _held_stream() -> Any:
+    """Return a stream for httpx that gives its place in when it is closed; made once."""
     import httpx
 
     class HeldStream(httpx.AsyncByteStream):
+        def __init__(self, stream: Any, give_in: Callable[[], None]) -> None:
+            self._stream = stream
+            self._give_in = give_in
+
         async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-            async for part in stream:
+            async for part in self._stream:
                 yield part
 
         async def aclose(self) -> None:
             try:
-                await stream.aclose()
+                await self._stream.aclose()
             finally:
-                give_in()
+                self._give_in()
 
-    return HeldStream()
+    return HeldStream
 
 
 def _gated_client(client: Any, gate_: Gate) -> Any:

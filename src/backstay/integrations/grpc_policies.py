@@ -33,13 +33,13 @@ from typing import Any, Final, cast
 import grpc
 import grpc.aio
 
-from backstay._base import now
 from backstay.context import (
     DEADLINE_MARKER,
     DEADLINE_MARKER_VALUE,
     identity_headers,
     time_for_call,
 )
+from backstay.errors import LimitError
 from backstay.guard import Admission, KeyedRate, Policy
 
 __all__ = ["CRITICALITY_METADATA", "PUSHBACK", "AdmissionGuard", "policy_interceptors"]
@@ -320,16 +320,23 @@ class AdmissionGuard(grpc.aio.ServerInterceptor):
         return _admitted(self, handler, metadata)
 
     def wait_of(self, metadata: dict[str, Any]) -> float | None:
-        """Decide about a call; return None when it was let in, or the seconds to wait."""
-        if self._rate is not None and (whose := metadata.get(self._tenant)):
-            at = now()
-            if not self._rate.take(str(whose), at):
-                return self._rate.retry_after(str(whose), at)
+        """Decide about a call; return None when it was let in, or the seconds to wait.
+
+        Admission first: a call that cannot be served should not use up what its tenant may ask.
+        """
         admission = self._admission
         if admission is not None:
             level = str(metadata.get(CRITICALITY_METADATA, "default")).strip().lower()
             if not admission.take(level if level in admission.levels else "default"):
                 return admission.retry_after()
+        whose = metadata.get(self._tenant)
+        if self._rate is None or not whose:
+            return None
+        try:
+            self._rate.check(str(whose))
+        except LimitError as error:
+            self.leave()
+            return error.retry_after or 0.0
         return None
 
     def leave(self) -> None:

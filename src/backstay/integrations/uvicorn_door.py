@@ -1,4 +1,4 @@
-"""uvicorn that refuses before it begins: an overload costs half as much to say no to.
+"""uvicorn that refuses before it begins: a no costs less than half as much.
 
 Extra: ``pip install backstay[run]``. Tested with uvicorn 0.54 on httptools 0.9.
 

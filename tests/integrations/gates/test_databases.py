@@ -82,3 +82,23 @@ async def test_statistics_owners_and_a_bounded_line(postgres_url: str, make: Any
         await use()
     finally:
         await (pool.dispose() if hasattr(pool, "dispose") else pool.close())
+
+
+async def test_the_short_cuts_of_asyncpg_hold_a_place(postgres_url: str) -> None:
+    """`pool.fetchval(...)` is counted, served in turn, and named with the line that calls it."""
+    pool, _, _ = await asyncpg_pool(postgres_url)
+    try:
+        assert await pool.fetchval("select 7") == 7
+        await pool.execute("select 1")
+        slow = asyncio.create_task(_sleep(pool))
+        await asyncio.sleep(0.1)
+        (holding,) = pool.gate.holdings()
+        assert "test_databases.py:" in holding.site
+        await slow
+        assert pool.gate.statistics().use.count == 3
+    finally:
+        await pool.close()
+
+
+async def _sleep(pool: Any) -> None:
+    await pool.fetchval("select pg_sleep(0.3)")

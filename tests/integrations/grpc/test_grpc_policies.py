@@ -255,6 +255,27 @@ async def test_a_tenant_has_its_own_rate() -> None:
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         await call(channel, metadata=(("tenant", "other"),))
         await call(channel)
+        assert rate.statistics().rejected == 1
+        rate.update(mode="shadow")
+        await call(channel, metadata=(("tenant", "acme"),))
+        assert rate.statistics().rejected == 2, "counted, and let in"
+
+
+async def test_a_tenant_that_is_refused_keeps_no_place() -> None:
+    """What the admission had given is given back, and a shed call uses up no tenant's rate."""
+    rate, admission = KeyedRate(1, burst=1, name="tenants"), Admission(start=1)
+    guard = AdmissionGuard(admission, tenant_rate=rate, tenant="tenant")
+    acme = (("tenant", "acme"),)
+    async with serving(None, guard) as (_, channel):
+        admission.take("critical")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call(channel, metadata=acme)
+        assert rate.statistics().granted == 0
+        admission.leave()
+        await call(channel, metadata=acme)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call(channel, metadata=acme)
+        assert admission.in_flight == 0
 
 
 def test_half_of_an_option_is_refused() -> None:
