@@ -14,27 +14,24 @@ and what else is carried travel in the headers. See `_http_policy` for what coun
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import httpx
 
-from backstay.context import outgoing_headers
 from backstay.guard import Policy
-from backstay.integrations._http_policy import may_repeat, through
+from backstay.integrations._httpx_family import PolicyTransportBase
 
 __all__ = ["PolicyTransport"]
 
-PolicyOf = Callable[[httpx.Request], "Policy | None"]
 
+class PolicyTransport(PolicyTransportBase, httpx.AsyncBaseTransport):
+    """Makes the requests of an `httpx.AsyncClient` through a policy."""
 
-class PolicyTransport(httpx.AsyncBaseTransport):
-    """Makes requests through a policy.
-
-    Cancelled: the policy gives back what the request had taken.
-    """
+    _library: ClassVar = httpx
 
     def __init__(
         self,
-        policy: Policy | PolicyOf,
+        policy: Policy | Callable[[httpx.Request], Policy | None],
         transport: httpx.AsyncBaseTransport | None = None,
         *,
         read: bool = True,
@@ -51,41 +48,4 @@ class PolicyTransport(httpx.AsyncBaseTransport):
                 again. False for bodies that are to be streamed: then an attempt ends with the head.
             margin: seconds of the deadline kept back for our own work afterwards.
         """
-        self._policy = policy
-        self._transport = transport or httpx.AsyncHTTPTransport()
-        self._read = read
-        self._margin = margin
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Make a request; called by the client."""
-        policy = self._policy if isinstance(self._policy, Policy) else self._policy(request)
-        if policy is None:
-            return await self._send(request)
-        return await through(
-            policy,
-            lambda: self._send(request),
-            lambda response: response.aclose(),
-            errors=(httpx.TransportError,),
-            repeat=may_repeat(
-                request.method,
-                request.headers,
-                replayable=isinstance(request.stream, httpx.ByteStream),
-            ),
-        )
-
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        for name, value in outgoing_headers(self._margin).items():
-            request.headers[name] = value
-        response = await self._transport.handle_async_request(request)
-        if self._read:
-            response.request = request
-            try:
-                await response.aread()
-            except BaseException:
-                await response.aclose()
-                raise
-        return response
-
-    async def aclose(self) -> None:
-        """Close the transport."""
-        await self._transport.aclose()
+        super().__init__(policy, transport or httpx.AsyncHTTPTransport(), read, margin)
