@@ -8,14 +8,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from courses import together
 
 from backstay.errors import FullError
 from backstay.guard import Gate
 from backstay.integrations.gates import gate
-from backstay.sync._wake_queue import wake_queue
 
 FULL = 10_000
 QUICK = 150
+LEGAL = (ConnectionError, FullError)
 PLACES = 2
 
 
@@ -47,17 +48,6 @@ class Pool:
             self.out -= 1
 
 
-async def together(*work: Any) -> list[Any]:
-    """Run all; a cancel, a failed connect and a no are legal courses."""
-    wake_queue().wakes_per_turn = 0
-    tasks = [asyncio.ensure_future(part) for part in work]
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception) and not isinstance(result, ConnectionError | FullError):
-            raise result
-    return results
-
-
 def check(gate_: Gate) -> None:
     seen = gate_.statistics()
     assert (seen.in_flight, seen.queued) == (0, 0)
@@ -75,7 +65,7 @@ async def test_no_place_is_lost_in_front_of_a_pool() -> None:
         async with gated.acquire():
             await asyncio.sleep(0)
 
-    await together(*(use() for _ in range(5)))
+    await together(*(use() for _ in range(5)), legal=LEGAL)
     assert pool.out == 0
     check(gated.gate)
 
@@ -92,7 +82,7 @@ async def test_who_is_cancelled_leaves_the_place_to_the_next() -> None:
             await asyncio.sleep(0)
             through += 1
 
-    results = await together(*(use() for _ in range(4)))
+    results = await together(*(use() for _ in range(4)), legal=LEGAL)
     assert through >= 3
     assert sum(result is None for result in results) >= 3
     check(gate_)

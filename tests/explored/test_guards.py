@@ -8,10 +8,10 @@ scenario builds its own world; `step` is an await that lets somebody else come i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+from courses import step, together
 
 from backstay import now
 from backstay.errors import DeadlineExceeded, Rejected
@@ -26,7 +26,6 @@ from backstay.guard import (
     Retry,
     Throttle,
 )
-from backstay.sync._wake_queue import wake_queue
 
 FULL = 10_000
 QUICK = 200
@@ -36,22 +35,7 @@ class Trouble(ConnectionError):
     """The dependency fails."""
 
 
-async def together(*work: Awaitable[object]) -> list[object]:
-    """Run all of it as tasks; a cancel, a no, a failure and a deadline are legal courses."""
-    wake_queue().wakes_per_turn = 0
-    tasks = [asyncio.ensure_future(part) for part in work]
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception) and not isinstance(
-            result, Rejected | Trouble | DeadlineExceeded
-        ):
-            raise result
-    return results
-
-
-async def step() -> None:
-    """Let somebody else come in between."""
-    await asyncio.sleep(0)
+LEGAL = (Rejected, Trouble, DeadlineExceeded)
 
 
 # -- Rate --------------------------------------------------------------------------------
@@ -81,7 +65,7 @@ async def test_a_rate_grants_no_more_than_its_limit_and_forgets_nobody() -> None
     rate = Rate(10, 3)
     taken: list[tuple[float, float]] = []
     costs = (1, 3, 2, 1, 2)
-    results = await together(*(use_rate(rate, cost, taken) for cost in costs))
+    results = await together(*(use_rate(rate, cost, taken) for cost in costs), legal=LEGAL)
     served = [cost for cost, result in zip(costs, results, strict=True) if result is None]
     assert sorted(served) == sorted(cost for _, cost in taken)
     check_rate(rate, taken)
@@ -92,7 +76,7 @@ async def test_a_cancelled_waiter_of_a_rate_leaves_its_units_to_those_behind() -
     """Exactly what was taken counts as granted."""
     rate = Rate(10, 1)
     taken: list[tuple[float, float]] = []
-    await together(*(use_rate(rate, 1, taken) for _ in range(4)))
+    await together(*(use_rate(rate, 1, taken) for _ in range(4)), legal=LEGAL)
     assert rate.statistics().granted == len(taken)
     check_rate(rate, taken)
 
@@ -114,7 +98,7 @@ async def test_a_rate_that_changes_and_takes_back_serves_whoever_waits() -> None
             await step()
             rate.give_back()
 
-    await together(*(use_rate(rate, 1, taken) for _ in range(3)), change(), unused())
+    await together(*(use_rate(rate, 1, taken) for _ in range(3)), change(), unused(), legal=LEGAL)
     assert rate.statistics().waiting == 0
     assert rate._timer is None
 
@@ -145,7 +129,7 @@ async def test_a_breaker_never_has_more_probes_than_it_may_and_loses_none() -> N
         finally:
             inside -= half_open
 
-    await together(*(breaker.call(probe, number % 3 != 2) for number in range(6)))
+    await together(*(breaker.call(probe, number % 3 != 2) for number in range(6)), legal=LEGAL)
     assert breaker.statistics().probing == 0
     assert not breaker._rule._flying
     await asyncio.sleep(100)
@@ -169,7 +153,7 @@ async def sometimes(number: int) -> int:
 async def test_a_throttle_knows_what_is_in_flight() -> None:
     """Whatever ends a call, in flight are none afterwards, and no count is negative."""
     throttle = Throttle(minimum=2, seed=1)
-    await together(*(throttle.call(sometimes, number) for number in range(5)))
+    await together(*(throttle.call(sometimes, number) for number in range(5)), legal=LEGAL)
     assert throttle._rule.in_flight == 0
     assert min(throttle._rule.window.totals) >= 0
 
@@ -182,7 +166,7 @@ async def test_a_budget_gets_back_every_retry() -> None:
     """However the calls end that had spent it."""
     budget = Budget(1.0, at_once=2)
     retry = Retry(3, on=Trouble, first=0.01, budget=budget, seed=1)
-    results = await together(*(retry.call(sometimes, number) for number in range(4)))
+    results = await together(*(retry.call(sometimes, number) for number in range(4)), legal=LEGAL)
     assert budget.rule.retrying == 0
     assert [r for r in results if isinstance(r, int)] == [
         n for n, r in enumerate(results) if r == n and n % 2 == 0
@@ -214,7 +198,7 @@ async def test_a_hedge_leaves_no_attempt_behind() -> None:
         finally:
             assert running[number] == 0, "an attempt runs on"
 
-    results = await together(*(call(number) for number in range(3)))
+    results = await together(*(call(number) for number in range(3)), legal=LEGAL)
     assert budget.rule.retrying == 0
     assert all(r == n for n, r in enumerate(results) if isinstance(r, int))
 
@@ -283,7 +267,9 @@ async def test_a_policy_gives_everything_back_however_its_calls_end() -> None:
             inside -= 1
 
     begun = Begun()
-    results = await together(*(begun.call(policy, number, work) for number in range(4)))
+    results = await together(
+        *(begun.call(policy, number, work) for number in range(4)), legal=LEGAL
+    )
     assert all(r in (n, None) for n, r in enumerate(results) if isinstance(r, int))
     check_policy(policy, begun)
 
@@ -293,7 +279,7 @@ async def test_a_policy_survives_a_cancel_at_each_of_its_awaits() -> None:
     """One caller is cancelled at each await in turn, the others are served."""
     policy = everything(breaker=Breaker(minimum=100))
     begun = Begun()
-    await together(*(begun.call(policy, 2 * number) for number in range(4)))
+    await together(*(begun.call(policy, 2 * number) for number in range(4)), legal=LEGAL)
     check_policy(policy, begun)
 
 
@@ -309,7 +295,7 @@ async def test_a_permit_gives_everything_back_however_its_block_ends() -> None:
         async with policy.permit():
             await sometimes(number)
 
-    await together(*(block(number) for number in range(4)))
+    await together(*(block(number) for number in range(4)), legal=LEGAL)
     check_policy(policy, begun)
     assert policy.statistics().attempts <= begun.count
 
@@ -323,7 +309,7 @@ async def test_a_hedged_policy_with_a_fallback_gives_everything_back() -> None:
         bulkhead=Bulkhead(2, 9),
         attempt=0.2,
     )
-    results = await together(*(policy.call(sometimes, number) for number in range(4)))
+    results = await together(*(policy.call(sometimes, number) for number in range(4)), legal=LEGAL)
     assert all(r in (n, -1) for n, r in enumerate(results) if isinstance(r, int))
     inner = policy._single
     assert inner is not None

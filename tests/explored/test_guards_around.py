@@ -8,12 +8,13 @@ back, once, and the next one gets it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, cast
 
 import pytest
+from courses import together
 
 from backstay import timeout
 from backstay.errors import DeadlineExceeded, Rejected
@@ -36,7 +37,6 @@ from backstay.guard import (
     process_workers,
 )
 from backstay.guard.rules import AimdLimit
-from backstay.sync._wake_queue import wake_queue
 
 FULL = 10_000
 QUICK = 200
@@ -47,17 +47,6 @@ class Trouble(ConnectionError):
 
 
 LEGAL = (Rejected, DeadlineExceeded, Trouble, WorkerDied)
-
-
-async def together(*work: Awaitable[object]) -> list[object]:
-    """Run all of it as tasks; a cancel, a no, a failure and a deadline are legal courses."""
-    wake_queue().wakes_per_turn = 0
-    tasks = [asyncio.ensure_future(part) for part in work]
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception) and not isinstance(result, LEGAL):
-            raise result
-    return results
 
 
 class Place:
@@ -110,7 +99,7 @@ async def test_a_deadline_ends_what_it_bounds_and_leaves_the_account_straight() 
             ends.append(late.scope)
             raise
 
-    results = await together(*(call(number) for number in range(5)))
+    results = await together(*(call(number) for number in range(5)), legal=LEGAL)
     assert right(results)
     assert set(ends) <= {"outer", "inner"}
     assert outer.statistics().cut + inner.statistics().cut >= len(ends)
@@ -129,7 +118,9 @@ async def test_a_fallback_that_waits_itself_is_counted_and_leaves_nothing_behind
         return await place.work(number + 1) if number != 3 else await place.work(number)
 
     fallback: Fallback[int] = Fallback(call=elsewhere, on=Trouble)
-    results = await together(*(fallback.call(place.work, number) for number in range(4)))
+    results = await together(
+        *(fallback.call(place.work, number) for number in range(4)), legal=LEGAL
+    )
     assert all(r in (n, n + 1) for n, r in enumerate(results) if isinstance(r, int))
     seen = fallback.statistics()
     assert 0 <= asked - (seen.answered + seen.failed) <= 0, seen
@@ -148,7 +139,7 @@ async def test_what_is_kept_as_last_good_was_good() -> None:
         returned[number % 2].append(result)
         return result
 
-    results = await together(*(good.call(work, number) for number in (0, 1, 2, 4, 3)))
+    results = await together(*(good.call(work, number) for number in (0, 1, 2, 4, 3)), legal=LEGAL)
     kept = {key: value for key, (_, value) in good._kept.items()}
     assert all(value in returned[cast("int", key)] for key, value in kept.items())
     answers = [r for r in results if isinstance(r, int)]
@@ -166,7 +157,7 @@ async def test_a_stack_of_guards_by_hand_is_unwound_from_any_await() -> None:
     throttle, rate = Throttle(minimum=100, seed=1), Rate(1000, 2)
     adaptive = AdaptiveBulkhead(AimdLimit(initial=2, least=1, most=2), name="a")
     call = retry(breaker(throttle(rate(adaptive(place.work)))))
-    results = await together(*(call(number) for number in range(4)))
+    results = await together(*(call(number) for number in range(4)), legal=LEGAL)
     assert right(results)
     assert budget.rule.retrying == 0
     assert breaker.statistics().probing == 0
@@ -187,7 +178,7 @@ async def test_a_hedge_around_a_place_and_behind_an_admission_frees_both() -> No
     async def call(number: int) -> int:
         return await door.call(hedge.call, place.work, number)
 
-    results = await together(*(call(number) for number in range(4)))
+    results = await together(*(call(number) for number in range(4)), legal=LEGAL)
     assert right(results)
     assert door.statistics().in_flight == 0
     assert budget.rule.retrying == 0
@@ -208,7 +199,7 @@ async def test_permits_within_deadlines_give_everything_back() -> None:
         async with timeout(0.01 if number % 2 else 1.0), policy.permit():
             return await place.work(number)
 
-    results = await together(*(block(number) for number in range(5)))
+    results = await together(*(block(number) for number in range(5)), legal=LEGAL)
     assert right(results)
     assert policy.statistics().in_flight == 0
     assert breaker.statistics().probing == 0
@@ -230,7 +221,9 @@ async def test_a_pool_of_workers_that_closes_amid_the_calls_it_guards() -> None:
         await pool.close()
 
     async with pool:
-        results = await together(*(pool.call(place.work, number) for number in range(4)), leave())
+        results = await together(
+            *(pool.call(place.work, number) for number in range(4)), leave(), legal=LEGAL
+        )
     assert right(results)
     seen = pool.statistics()
     assert (seen.running, seen.queued, seen.submitting) == (0, 0, 0)
@@ -311,7 +304,7 @@ async def test_processes_that_return_die_and_are_killed_free_their_places() -> N
     pool: Any = process_workers(compute, workers=2, queue=1, name="w", drain=0.0005)
     pool._outside._make = world.make
     async with pool:
-        results = await together(*(pool.run(number) for number in range(4)))
+        results = await together(*(pool.run(number) for number in range(4)), legal=LEGAL)
         assert right(results)
         for number in (4, 6):
             await pool.submit(number)

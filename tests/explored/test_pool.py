@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from courses import together
 
 from backstay import now
 from backstay.errors import FullError, GuardMisuse
@@ -15,6 +16,7 @@ from backstay.sync._wake_queue import wake_queue
 
 FULL = 10_000
 QUICK = 200
+LEGAL = (ConnectionError, FullError, GuardMisuse)
 LIMIT = 2
 
 
@@ -60,17 +62,6 @@ class Lines:
             pool.release(line, bad=True)
 
 
-async def together(*work: Any) -> None:
-    """Run all; a cancel, a failed open and a no are legal courses."""
-    wake_queue().wakes_per_turn = 0
-    tasks = [asyncio.ensure_future(part) for part in work]
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, Exception) and not isinstance(
-            result, ConnectionError | FullError | GuardMisuse
-        ):
-            raise result
-
-
 def spare(task: asyncio.Task[Any]) -> bool:
     """The pool's own tasks are not cancelled one by one: they belong to its scope."""
     name = task.get_name()
@@ -85,7 +76,7 @@ async def test_no_resource_is_lost_and_nobody_waits_beside_one() -> None:
         lines.open, close=lines.close, check=lines.check, check_after=0.0, max_open=LIMIT, name="x"
     )
     async with pool:
-        await together(*(lines.use(pool, bad=number % 2 == 1) for number in range(5)))
+        await together(*(lines.use(pool, bad=number % 2 == 1) for number in range(5)), legal=LEGAL)
         seen = pool.statistics()
         assert (seen.in_use, seen.waiting) == (0, 0)
         await asyncio.sleep(1.0)  # for what is being opened or closed still
@@ -101,7 +92,7 @@ async def test_a_caller_cancelled_at_any_await_leaves_its_place_to_others() -> N
     lines = Lines()
     pool = Pool(lines.open, close=lines.close, max_open=1, name="x")
     async with pool:
-        await together(*(lines.use(pool) for _ in range(4)))
+        await together(*(lines.use(pool) for _ in range(4)), legal=LEGAL)
         await lines.use(pool)
         assert pool.statistics().in_use == 0
     assert sorted(lines.closed) == list(range(1, lines.opened + 1))
@@ -185,7 +176,7 @@ async def test_limits_that_change_while_callers_come_and_go_are_kept() -> None:
             await asyncio.sleep(0)
 
     async with pool:
-        await together(change(), *(lines.use(pool) for _ in range(4)))
+        await together(change(), *(lines.use(pool) for _ in range(4)), legal=LEGAL)
         pool.update(max_open=LIMIT, max_idle=LIMIT)
         await lines.use(pool)
         seen = pool.statistics()

@@ -7,10 +7,10 @@ free, no more is let in than the mode says, and who follows a source leaves noth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from itertools import pairwise
 
 import pytest
+from courses import step, together
 
 from backstay import now
 from backstay.errors import DeadlineExceeded, LimitError, Rejected
@@ -25,7 +25,6 @@ from backstay.guard import (
     ThroughputLimit,
     WarmUp,
 )
-from backstay.sync._wake_queue import wake_queue
 
 FULL = 10_000
 QUICK = 150
@@ -35,22 +34,7 @@ class Trouble(ConnectionError):
     """The dependency fails, or the source does."""
 
 
-async def together(*work: Awaitable[object]) -> list[object]:
-    """Run all of it as tasks; a cancel, a no, a failure and a deadline are legal courses."""
-    wake_queue().wakes_per_turn = 0
-    tasks = [asyncio.ensure_future(part) for part in work]
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception) and not isinstance(
-            result, Rejected | Trouble | DeadlineExceeded
-        ):
-            raise result
-    return results
-
-
-async def step() -> None:
-    """Let somebody else come in between."""
-    await asyncio.sleep(0)
+LEGAL = (Rejected, Trouble, DeadlineExceeded)
 
 
 Taken = list[tuple[float, float]]
@@ -87,7 +71,9 @@ async def test_a_paced_rate_keeps_its_spacing_and_its_order_whoever_gives_up() -
         left.append(number)
 
     costs = (1, 3, 2, 1, 2, 1)
-    results = await together(*(caller(n, cost, 0.1 * (n > 4)) for n, cost in enumerate(costs)))
+    results = await together(
+        *(caller(n, cost, 0.1 * (n > 4)) for n, cost in enumerate(costs)), legal=LEGAL
+    )
     assert left == [number for number in came if number in left]
     served = [cost for cost, result in zip(costs, results, strict=True) if result is None]
     assert sorted(cost for _, cost in taken) == sorted(served)
@@ -110,7 +96,7 @@ async def test_the_queue_of_a_paced_rate_has_room_again_when_somebody_leaves_it(
         except LimitError:
             assert rate.statistics().waiting == 2
 
-    await together(*(watched() for _ in range(5)))
+    await together(*(watched() for _ in range(5)), legal=LEGAL)
     check_left(rate, taken)
     await asyncio.sleep(1)
     await use(rate, 1, taken)
@@ -139,7 +125,9 @@ async def test_a_rate_that_warms_up_loses_no_unit_and_grants_no_more_than_a_plai
         await step()
         rate.update(burst=4)
 
-    await together(*(use(rate, cost, taken) for cost in (1, 3, 2, 1)), unused(), change())
+    await together(
+        *(use(rate, cost, taken) for cost in (1, 3, 2, 1)), unused(), change(), legal=LEGAL
+    )
     check_left(rate, taken)
     for first in range(len(taken)):
         for last in range(first, len(taken)):
@@ -187,7 +175,7 @@ async def test_a_followed_rate_leaves_nothing_behind_whenever_its_follower_is_cu
         await asyncio.sleep(0.6)
         follower.cancel()
 
-    results = await together(cut(), *(use(rate, cost, taken) for cost in (1, 2, 1)))
+    results = await together(cut(), *(use(rate, cost, taken) for cost in (1, 2, 1)), legal=LEGAL)
     follower.cancel()
     await asyncio.wait([follower])
     assert follower.cancelled()
@@ -220,7 +208,7 @@ async def test_each_call_teaches_the_rate_once_or_says_nothing() -> None:
         await asyncio.sleep(0.2)
         rate._put(30.0, "the rule says so")
 
-    results = await together(*(rate.call(work, number) for number in range(5)), move())
+    results = await together(*(rate.call(work, number) for number in range(5)), move(), legal=LEGAL)
     good = sum(isinstance(result, int) for result in results)
     bad = sum(isinstance(result, Trouble) for result in results)
     counted = [sum(one[kind] for one in rate._window._steps) for kind in (1, 2)]
@@ -253,7 +241,7 @@ async def test_in_a_policy_an_adaptive_rate_gives_back_what_was_not_used() -> No
 
     follower = asyncio.ensure_future(rate.follow())
     try:
-        await together(*(policy.call(work, number) for number in range(4)))
+        await together(*(policy.call(work, number) for number in range(4)), legal=LEGAL)
     finally:
         follower.cancel()
         await asyncio.wait([follower])

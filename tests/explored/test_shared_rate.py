@@ -8,19 +8,19 @@ was spent; and who is not cancelled gets an answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+from courses import together
 
 from backstay import now
 from backstay.errors import GuardMisuse, Rejected
 from backstay.guard import MemoryStore, SharedRate
 from backstay.guard.rules.shared_quota import Ask, QuotaAnswer
-from backstay.sync._wake_queue import wake_queue
 
 FULL = 10_000
 QUICK = 150
+LEGAL = (Rejected, GuardMisuse)
 
 
 class Ledger:
@@ -46,17 +46,6 @@ class Ledger:
         return answer
 
     async def aclose(self) -> None: ...
-
-
-async def together(*work: Awaitable[object]) -> list[object]:
-    """Run all of it as tasks; a cancel, a no and the end of the limit are legal courses."""
-    wake_queue().wakes_per_turn = 0
-    tasks = [asyncio.ensure_future(part) for part in work]
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception) and not isinstance(result, Rejected | GuardMisuse):
-            raise result
-    return results
 
 
 def check(limit: SharedRate, store: Ledger, used: float) -> None:
@@ -95,7 +84,7 @@ async def test_an_exact_limit_loses_and_invents_nothing() -> None:
             times.append((now(), cost))
 
         costs = (1, 3, 2, 1, 2)
-        results = await together(*(use(cost) for cost in costs))
+        results = await together(*(use(cost) for cost in costs), legal=LEGAL)
         await settled(limit)
         check(limit, store, sum(cost for _, cost in times))
         # What a cancelled caller had been given already goes to the next, and so is spent late.
@@ -113,7 +102,7 @@ async def test_who_leaves_is_no_loss_to_those_behind() -> None:
     """A caller cancelled at each of its awaits in turn; the others are served all the same."""
     store = Ledger()
     async with SharedRate("x", store, rate=100, burst=1, lease=0) as limit:
-        results = await together(*(limit.acquire() for _ in range(4)))
+        results = await together(*(limit.acquire() for _ in range(4)), legal=LEGAL)
         await settled(limit)
         served = sum(result is None for result in results)
         assert served >= 3
@@ -140,7 +129,7 @@ async def test_leases_of_two_processes_and_units_that_come_back() -> None:
             finally:
                 limits[which].give_back()
 
-    await together(*(use(n % 2) for n in range(5)), unused(0), unused(1))
+    await together(*(use(n % 2) for n in range(5)), unused(0), unused(1), legal=LEGAL)
     for limit in limits:
         await settled(limit)
     assert [limit.statistics().granted for limit in limits] == used
@@ -159,7 +148,7 @@ async def test_a_store_that_hangs_keeps_nobody(down: str) -> None:
     async with limit:
         await asyncio.sleep(0.01)
         store.hangs = 1
-        results = await together(*(limit.acquire() for _ in range(4)))
+        results = await together(*(limit.acquire() for _ in range(4)), legal=LEGAL)
         if down == "closed":
             assert not any(result is None for result in results)
         served = sum(result is None for result in results)
@@ -178,7 +167,9 @@ async def test_an_end_at_any_time_leaves_nobody_waiting() -> None:
     store = Ledger()
     limit = SharedRate("x", store, rate=100, burst=1, lease=0)
     await limit.__aenter__()
-    results = await together(limit.acquire(), limit.acquire(), limit.acquire(), limit.close())
+    results = await together(
+        limit.acquire(), limit.acquire(), limit.acquire(), limit.close(), legal=LEGAL
+    )
     await limit.close()
     assert limit.statistics().waiting == 0
     assert limit.statistics().granted == sum(result is None for result in results[:3])
@@ -194,9 +185,9 @@ async def test_even_its_own_tasks_may_be_cancelled() -> None:
     """As at the end of `asyncio.run`: callers get an answer or are refused, and nothing is invented."""
     store = Ledger()
     limit = SharedRate("x", store, rate=100, burst=2, lease=0)
-    opened = await together(limit.__aenter__())
-    results = await together(*(limit.acquire() for _ in range(4)))
-    await together(limit.close())
+    opened = await together(limit.__aenter__(), legal=LEGAL)
+    results = await together(*(limit.acquire() for _ in range(4)), legal=LEGAL)
+    await together(limit.close(), legal=LEGAL)
     served = sum(result is None for result in results)
     assert limit.statistics().waiting == 0
     assert limit.statistics().granted == served

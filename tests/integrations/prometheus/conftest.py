@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import os
 import subprocess
 import sys
 import time
@@ -14,21 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-_SCRIPT = Path(__file__).parents[3] / "scripts" / "local_services.py"
-
-
-def _load() -> Any:
-    spec = importlib.util.spec_from_file_location("local_services", _SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-local_services = _load()
+from local_servers import local_services, running
 
 
 class Exporter:
@@ -72,16 +56,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory, exporter: Exporter) -> 
     server = local_services.PrometheusServer(
         tmp_path_factory.mktemp("prometheus"), [f"127.0.0.1:{exporter.port}"], interval=0.2
     )
-    try:
-        server.start()
-    except local_services.Missing as missing:
-        if os.environ.get("BACKSTAY_REQUIRE_SERVICES") == "1":
-            pytest.fail(f"BACKSTAY_REQUIRE_SERVICES=1, and {missing}", pytrace=False)
-        pytest.skip(f"no real Prometheus: {missing}")
-    try:
-        yield server
-    finally:
-        server.stop()
+    yield from running(server)
 
 
 @pytest.fixture
