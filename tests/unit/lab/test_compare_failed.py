@@ -89,6 +89,8 @@ def test_a_fault_that_never_ends_says_nothing_about_the_way_back() -> None:
     found = judged(1.0, 0.05, what=endless)
     assert found.verdict == "INCONCLUSIVE"
     assert any("set until_s" in reason for reason in found.reasons)
+    cards = page(found).partition("What happened")[0]
+    assert '<div class="big">–</div>' in cards, "not known, and not at once"
     quiet = judged(1.0, 0.05, what=plan(faults=()))
     assert quiet.results["naive"].failed_share is None
     assert any("no request ended while a fault lasted" in reason for reason in quiet.reasons)

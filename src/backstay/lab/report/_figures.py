@@ -47,8 +47,10 @@ def growth(pct_per_min: float | None) -> str:
     return f"{sign}{abs(rounded):.1f} %/min"
 
 
-def seconds(value: float) -> str:
-    """Write whole seconds: 4 s; "never" for what did not happen."""
+def seconds(value: float | None) -> str:
+    """Write whole seconds: 4 s; "never" for what did not happen, a dash for what is not known."""
+    if value is None:
+        return "–"
     return "never" if math.isinf(value) else f"{value:.0f} s"
 
 

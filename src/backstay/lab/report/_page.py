@@ -124,8 +124,8 @@ def _cards(comparison: Comparison) -> str:
         ),
         "recovery": lambda: card(
             "Back to normal after",
-            seconds(candidate.recovered_s or 0.0),
-            change(seconds(baseline.recovered_s or 0.0), seconds(candidate.recovered_s or 0.0)),
+            seconds(candidate.recovered_s),
+            change(seconds(baseline.recovered_s), seconds(candidate.recovered_s)),
         ),
     }
     judged = comparison.scenario.thresholds.judged
