@@ -1,5 +1,5 @@
 # The verbs of this repository; each does all the set-up it needs.
-.PHONY: help index setup demo test check format docs bench services services-stop clean lock surface protos
+.PHONY: help index setup demo test search check format docs bench services services-stop clean lock surface protos
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
@@ -16,6 +16,9 @@ demo:  ## the main job: a shop dying of leaked tasks, the same shop living, and 
 
 test: setup  ## the whole test suite on this Python
 	@scripts/run-suite .venv
+
+search: setup  ## look for new counter-examples: the property tests with fresh examples, ROUNDS times (3)
+	@scripts/search-examples $(ROUNDS)
 
 check: setup  ## lint, formatting, layers, types, docstrings, API surface
 	@scripts/check

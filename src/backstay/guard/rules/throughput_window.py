@@ -10,6 +10,7 @@ from backstay.guard.rules.throughput_limit import Throughput
 __all__ = ["ThroughputWindow"]
 
 _STEPS = 60
+_TICK = 1e-9  # seconds, what a monotonic clock tells apart: a rate over less has no meaning
 
 
 class ThroughputWindow:
@@ -68,7 +69,7 @@ class ThroughputWindow:
         seconds = now - since
         # A step that began before the window counts as if it lay inside: a sixtieth is no matter.
         counted = [step for step in self._steps if step[0] + self._width > since]
-        if seconds <= 0 or not counted:
-            return Throughput(0.0, 0.0, max(0.0, seconds))
+        if seconds < _TICK or not counted:
+            return Throughput(0.0, 0.0, seconds if seconds >= _TICK else 0.0)
         good, asked = (sum(step[kind] for step in counted) for kind in (1, 2))
         return Throughput(good / seconds, asked / seconds, seconds)

@@ -273,6 +273,15 @@ def test_a_measurement_is_a_number(number: float) -> None:
         Throughput(number, 1.0, 1.0)
 
 
+def test_no_rate_is_told_of_a_time_that_no_clock_can_tell_from_nothing() -> None:
+    """A unit a moment after the first would otherwise be infinitely many a second."""
+    window = ThroughputWindow(60.0)
+    window.add(True, 2.0, 0.0)
+    window.add(True, 2.0, 1e-311)
+    assert window.measure(1e-311) == Throughput(0.0, 0.0, 0.0)
+    assert window.measure(1e-6).asked == pytest.approx(4e6)
+
+
 @given(st.lists(st.tuples(st.floats(0.0, 20.0), st.booleans()), min_size=1, max_size=80))
 def test_a_window_counts_what_lies_in_it(events: list[tuple[float, bool]]) -> None:
     """To a sixtieth of its length."""
