@@ -287,6 +287,16 @@ PARTS = st.builds(
 @settings(max_examples=400, deadline=None)
 @given(PARTS, st.lists(CALLS, min_size=1, max_size=6).map(tuple))
 @example(Parts(bulkhead=True, rate=True), (Call(0.0, (("ok", 3.03),), leaves=0.0),) * 4)
+@example(  # the last leaves while it waits at our own rate: no slow call of the dependency's
+    Parts(attempt=0.061, retry=True, breaker=True, rate=True),
+    (
+        Call(0.0, (("ok", 0.0),)),
+        Call(0.0, (("ok", 0.171),)),
+        Call(0.0, (("ok", 0.0),)),
+        Call(0.0, (("ok", 0.0),)),
+        Call(0.0, (("ok", 0.0),), leaves=0.103),
+    ),
+)
 def test_the_law_of_outcomes_holds_for_any_policy_and_any_day(
     parts: Parts, calls: tuple[Call, ...]
 ) -> None:

@@ -21,6 +21,7 @@ from backstay.guard._shared_rate import SharedRate
 from backstay.guard._throttle import SOME, Throttle
 from backstay.guard.rules.outcomes import FAIL, OK, Outcome
 from backstay.guard.rules.sre_throttle import ACCEPTED, NOT_ACCEPTED
+from backstay.sync._home import read_clock
 
 __all__ = ["AnyRate", "AttemptGuards", "Give", "Probe", "Take", "Wait"]
 
@@ -33,12 +34,13 @@ Probe: TypeAlias = Any
 class Wait(NamedTuple):
     """An attempt that cannot go on at once: `AttemptGuards.wait` must follow, before anything else.
 
+    It holds no ticket of the breaker meanwhile: what waits at our own guards is not in flight, and
+    its waiting says nothing about the dependency.
+
     Attributes:
-        probe: of the breaker.
         rated: whether the rate has let it pass, so that it is the bulkhead that has no place.
     """
 
-    probe: Probe
     rated: bool
 
 
@@ -112,17 +114,17 @@ class AttemptGuards:
                     if due < now:
                         due = now
                     if own._timer is not None or due - now > gcra.spare:
-                        return Wait(probe, rated=False)
+                        return self._waiting(probe, rated=False)
                     gcra.due = due + gcra.unit
                     own._granted += 1.0
                     rated = own
                 elif other is not None:
                     if not other.take(now):
-                        return Wait(probe, rated=False)
+                        return self._waiting(probe, rated=False)
                     rated = other
                 if bulkhead is not None:
                     if bulkhead._free <= 0:
-                        return Wait(probe, rated=True)
+                        return self._waiting(probe, rated=True)
                     bulkhead._free -= 1
             except BaseException:
                 undo(probe, rated)
@@ -131,25 +133,35 @@ class AttemptGuards:
 
         return take
 
+    def _waiting(self, probe: Probe, *, rated: bool) -> Wait:
+        """Turn an attempt that cannot go on into one that waits."""
+        if self.breaker is not None:
+            self.breaker.release(probe)
+        return Wait(rated)
+
     async def wait(self, wait: Wait) -> Probe:
         """Wait for what `take` could not have at once; return the probe.
 
         Raises:
-            Rejected: a guard said no; nothing is held.
+            Rejected: a guard said no, perhaps the breaker, which has opened meanwhile; nothing is held.
 
         Cancelled: nothing is held.
         """
-        probe, rated = wait.probe, self.rate if wait.rated else None
+        rated = self.rate if wait.rated else None
+        placed: Bulkhead | None = None
         try:
             if self.rate is not None and not wait.rated:
                 await self.rate.acquire()
             rated = self.rate
             if self.bulkhead is not None and not self.bulkhead.take():
                 await self.bulkhead.acquire()
+            placed = self.bulkhead
+            return None if self.breaker is None else self.breaker.admit(read_clock.read())
         except BaseException:
-            self._undo(probe, rated)
+            if placed is not None:
+                placed.release()
+            self._undo(None, rated)
             raise
-        return probe
 
     def _undo(self, probe: Probe, rated: AnyRate | None) -> None:
         """Give back what was taken by an attempt that was never made.
