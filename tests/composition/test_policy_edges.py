@@ -151,7 +151,7 @@ async def test_a_policy_within_a_policy_blames_nobody_twice() -> None:
 
 
 async def test_a_probe_that_waits_for_a_place_and_leaves_is_lent_again() -> None:
-    """Cancelled in the bulkhead's line, the caller holds the only probe."""
+    """Cancelled in the line of the bulkhead, the caller had been let through as the only probe."""
     breaker = Breaker(on=Trouble, minimum=1, open_for=1.0, seed=1)
     places = Bulkhead(1, queue=9, target=None)
     policy = Policy("p", breaker=breaker, bulkhead=places)

@@ -93,10 +93,10 @@ BY_SCHEDULE = [
 BY_CASE = [
     (
         Mutation(
-            "a policy keeps the probe of a refused call",
+            "a policy keeps the probe of a call that waits",
             ATTEMPT,
-            "        if self.breaker is not None and probe is not None:\n            self.breaker.release(probe)",
-            "        if False:\n            self.breaker.release(probe)",
+            "            self.breaker.release(probe)\n        return Wait",
+            "            pass\n        return Wait",
         ),
         "tests/unit/guard/test_policy.py",
     ),
