@@ -57,7 +57,7 @@ def advice(
     ]
     if (growing or verdict == "OVERDUE") and witness.wait_kind in _CURE_OF_WAIT:
         parts.append(f"At the await site: {_CURE_OF_WAIT[witness.wait_kind]}.")
-    if witness.cancel_by and witness.cancel_for is not None:
+    if verdict != "UNDEAD" and witness.cancel_by and witness.cancel_for is not None:
         parts.append(
             f"It was asked to end {witness.cancel_for:.0f} s ago by {witness.cancel_by} and did not: "
             f"look for an `except` that swallows CancelledError, or for clean-up that hangs."
@@ -69,6 +69,8 @@ def _what(verdict: Verdict, witness: Witness, place: str, waits: str, backing: B
     owner = witness.owner_kind or "scope"
     if verdict == "OVERDUE":
         return f"Tasks started at {place} live past the deadline of their {owner}{waits}."
+    if verdict == "UNDEAD":
+        return f"Tasks started at {place} were cancelled and live on{waits}."
     if backing == "ended" or verdict == "ORPHAN":
         return f"Tasks started at {place} outlive their {owner}: nobody awaits or ends them. They are alive{waits}."
     if backing == "own":
@@ -82,6 +84,8 @@ def _cure(verdict: Verdict, witness: Witness, name: str, growing: bool, backing:
     owner = witness.owner_kind or "scope"
     if verdict == "OVERDUE":
         return "The deadline cannot end what does not answer to cancellation."
+    if verdict == "UNDEAD":
+        return _undead_cure(witness)
     if verdict == "ORPHAN" and not growing:
         return (
             f"If it is a keeper of a connection or cache, it may stay: start it before the first {owner}, or "
@@ -99,4 +103,20 @@ def _cure(verdict: Verdict, witness: Witness, name: str, growing: bool, backing:
         f"Start them with `scope.go({name}, ...)` inside `async with Scope(..., timeout=...) as scope:`, so that "
         f"they end with it; work that must go on belongs into a scope that lives longer, bounded by "
         f"`max_tasks` and a deadline."
+    )
+
+
+def _undead_cure(witness: Witness) -> str:
+    asked = (
+        f" One was asked to end {witness.cancel_for:.0f} s ago by {witness.cancel_by}."
+        if witness.cancel_by and witness.cancel_for is not None
+        else ""
+    )
+    if witness.wait_kind == "task":
+        return f"They wait for a task that does not end either: that one decides; look at it first.{asked}"
+    if witness.wait_kind == "executor":
+        return f"A thread hears no cancel: give the blocking call a timeout of its own.{asked}"
+    return (
+        f"If it is clean-up that hangs, bound it: `async with backstay.timeout(2.0):` inside the `finally`. "
+        f"If it goes on working, look for an `except` that swallows CancelledError, and let it pass with `raise`.{asked}"
     )

@@ -7,8 +7,8 @@ numbers and words, never a task, frame, future or coroutine; keeping one would
 keep alive the very thing that is being diagnosed.
 
 Which 64: the oldest, since in a leak they are the ones that matter and in heavy
-traffic a fair sample would miss them; the oldest orphans and overdue ones; and
-an even draw through all ages, from which the group counts are estimated.
+traffic a fair sample would miss them; the oldest orphans, overdue and undead
+ones; and an even draw through all ages, from which the group counts are estimated.
 """
 
 from __future__ import annotations
@@ -19,23 +19,25 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from types import CodeType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from backstay._base import now
+from backstay.leak._undead import heard_of, is_undead
 from backstay.tasks import Scope, info, live_tasks
 from backstay.tasks._blocked_on import blocked_on
 from backstay.tasks._spawn_site import resolve_site
-from backstay.tasks._tracked_task import card_of
+from backstay.tasks._tracked_task import cancel_stamp, card_of
 
 __all__ = ["Census", "Group", "Site", "SiteCensus", "Witness", "births_by_site", "take_census"]
 
 AnyTask = asyncio.Task[Any]
 
 _OLDEST = 16  # of a site's tasks, always asked
-_FLAGGED = 12  # of its orphans, and again of its overdue ones
+_FLAGGED = 8  # of its orphans, again of its overdue ones, and of those that were asked to end
 _EVENLY = 24  # spread evenly over all ages
-MAX_ASKED = _OLDEST + 2 * _FLAGGED + _EVENLY
+MAX_ASKED = _OLDEST + 3 * _FLAGGED + _EVENLY
 
 # Off the loop's own thread, give way after so many tasks: the application then
 # pauses for about a millisecond at a time and not for the 5 ms of a forced switch.
@@ -78,6 +80,7 @@ class Witness:
     trace_id: str | None
     orphan_for: float | None  # seconds since its owner ended
     overdue_for: float | None  # seconds since its owner's deadline
+    undead_for: float | None  # seconds since it was asked to end, when that is beyond the grace
     cancel_by: str | None
     cancel_for: float | None  # seconds since somebody asked it to end
     waits_for: str  # "queue get"; "" when it is not waiting
@@ -110,6 +113,7 @@ class SiteCensus:
     alive: int
     orphans: int  # owner ended longer ago than the grace
     overdue: int  # owner's deadline passed longer ago than the grace
+    undead: int  # asked to end longer ago than the grace
     age_min: float | None  # seconds, over all its tasks that have an age
     age_median: float | None
     age_max: float | None
@@ -174,6 +178,7 @@ def take_census(
     at: float | None = None,
     orphan_grace: float = 5.0,
     overdue_grace: float = 1.0,
+    undead_grace: float = 5.0,
 ) -> Census:
     """Count and question the living tasks of `loop`; callable from any thread.
 
@@ -182,13 +187,15 @@ def take_census(
         at: the present on the clock of `now()`; now when omitted.
         orphan_grace: seconds that a task may outlive its owner before it counts.
         overdue_grace: seconds that it may outlive its deadline before it counts.
+        undead_grace: seconds that it may outlive a cancel before it counts.
 
     Cost: 2 to 3 microseconds a task, plus 10 to 40 for each of at most 64 a site.
     """
     begun = time.thread_time()
     at = now() if at is None else at
     tasks = live_tasks(loop)
-    sites = [_question(pile, tasks, at, orphan_grace, overdue_grace) for pile in _pile_up(tasks)]
+    graces = _Graces(orphan_grace, overdue_grace, undead_grace)
+    sites = [_question(pile, tasks, at, graces) for pile in _pile_up(tasks)]
     sites.sort(key=lambda site: -site.alive)
     return Census(at, time.thread_time() - begun, len(tasks), tuple(sites))
 
@@ -266,43 +273,67 @@ def _breather() -> Callable[[], None]:
 # -- second pass: questions --------------------------------------------------
 
 
-def _question(
-    pile: _Pile, tasks: list[AnyTask], at: float, orphan_grace: float, overdue_grace: float
-) -> SiteCensus:
+class _Graces(NamedTuple):
+    """Seconds for which each offence is let off."""
+
+    orphan: float
+    overdue: float
+    undead: float
+
+
+class _Flags(NamedTuple):
+    """Who of a site stands out, as places in its pile."""
+
+    orphans: set[int]
+    overdue: set[int]
+    undead: set[int]
+
+
+def _question(pile: _Pile, tasks: list[AnyTask], at: float, graces: _Graces) -> SiteCensus:
     order = sorted(
         range(len(pile.members)), key=lambda k: -math.inf if (b := pile.births[k]) is None else b
     )
-    orphans: list[int] = []
-    overdue: list[int] = []
-    for k in order:
-        owner = pile.owners[k]
-        if owner is None:
-            continue
-        ended_at = owner.ended_at
-        if owner.state == "ended" and ended_at is not None and at - ended_at > orphan_grace:
-            orphans.append(k)
-        if owner.deadline is not None and at - owner.deadline > overdue_grace:
-            overdue.append(k)
+    flags = _flag(pile, order, tasks, at, graces)
     even = _evenly(order)
-    asked = {*order[:_OLDEST], *orphans[:_FLAGGED], *overdue[:_FLAGGED], *even}
-    flagged = set(orphans), set(overdue)
+    asked = {*order[:_OLDEST], *even}
+    for flagged in filter(None, flags):
+        asked.update(islice((k for k in order if k in flagged), _FLAGGED))
     asked_in_order = [k for k in order if k in asked]
     place = {k: index for index, k in enumerate(asked_in_order)}
     ages = sorted(max(0.0, at - born) for born in pile.births if born is not None)
     return SiteCensus(
         site=pile.site,
         alive=len(order),
-        orphans=len(orphans),
-        overdue=len(overdue),
+        orphans=len(flags.orphans),
+        overdue=len(flags.overdue),
+        undead=len(flags.undead),
         age_min=ages[0] if ages else None,
         age_median=ages[len(ages) // 2] if ages else None,
         age_max=ages[-1] if ages else None,
         witnesses=tuple(
-            _ask(tasks[pile.members[k]], pile.owners[k], at, k in flagged[0], k in flagged[1])
-            for k in asked_in_order
+            _ask(tasks[pile.members[k]], pile.owners[k], at, k, flags) for k in asked_in_order
         ),
         even=tuple(place[k] for k in even),
     )
+
+
+def _flag(
+    pile: _Pile, order: list[int], tasks: list[AnyTask], at: float, graces: _Graces
+) -> _Flags:
+    flags = _Flags(set(), set(), set())
+    for k in order:
+        task = tasks[pile.members[k]]
+        if task.cancelling() and is_undead(cancel_stamp(task), at, graces.undead, heard_of(task)):
+            flags.undead.add(k)
+        owner = pile.owners[k]
+        if owner is None:
+            continue
+        ended_at = owner.ended_at
+        if owner.state == "ended" and ended_at is not None and at - ended_at > graces.orphan:
+            flags.orphans.add(k)
+        if owner.deadline is not None and at - owner.deadline > graces.overdue:
+            flags.overdue.add(k)
+    return flags
 
 
 def _evenly(order: list[int]) -> list[int]:
@@ -312,8 +343,9 @@ def _evenly(order: list[int]) -> list[int]:
     return [order[int((k + 0.5) * step)] for k in range(_EVENLY)]
 
 
-def _ask(task: AnyTask, owner: Scope | None, at: float, orphan: bool, overdue: bool) -> Witness:
+def _ask(task: AnyTask, owner: Scope | None, at: float, k: int, flags: _Flags) -> Witness:
     card = info(task)
+    orphan, overdue = k in flags.orphans, k in flags.overdue
     wait = blocked_on(task)
     # "None": Python 3.13 names the unnamed so when a task factory is set (set_name(None)).
     default_name = card.name.startswith("Task-") or card.name == "None"
@@ -329,6 +361,9 @@ def _ask(task: AnyTask, owner: Scope | None, at: float, orphan: bool, overdue: b
         orphan_for=at - owner.ended_at if orphan and owner and owner.ended_at is not None else None,
         overdue_for=at - owner.deadline
         if overdue and owner and owner.deadline is not None
+        else None,
+        undead_for=at - card.cancel_at
+        if k in flags.undead and card.cancel_at is not None
         else None,
         cancel_by=card.cancel_by,
         cancel_for=None if card.cancel_at is None else at - card.cancel_at,

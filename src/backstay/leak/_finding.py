@@ -7,7 +7,7 @@ from typing import Literal
 
 __all__ = ["Finding", "Verdict"]
 
-Verdict = Literal["GROWING", "ORPHAN", "OVERDUE"]
+Verdict = Literal["GROWING", "LEAKED", "LOST", "ORPHAN", "OVERDUE", "STUCK", "UNDEAD"]
 
 
 @dataclass(frozen=True, slots=True)

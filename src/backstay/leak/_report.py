@@ -80,6 +80,7 @@ def report(
     *,
     orphan_grace: float = 5.0,
     overdue_grace: float = 1.0,
+    undead_grace: float = 5.0,
 ) -> Report:
     """Say what leaks in a loop; callable from any thread, also while the loop is blocked.
 
@@ -88,6 +89,7 @@ def report(
         loop: which loop; the sampler's, else the running one, else the only tracked one.
         orphan_grace: seconds that a task may outlive its owner unaccused, for clean-up.
         overdue_grace: seconds that a task may outlive its deadline unaccused.
+        undead_grace: seconds that a task may outlive a cancel unaccused, for its clean-up.
 
     Raises:
         UsageError: it is not clear which loop is meant, or tracking is on nowhere.
@@ -96,7 +98,12 @@ def report(
         of arithmetic for each suspect site.
     """
     loop = loop or (sampler.loop if sampler is not None else _only_loop())
-    census = take_census(loop, orphan_grace=orphan_grace, overdue_grace=overdue_grace)
+    census = take_census(
+        loop,
+        orphan_grace=orphan_grace,
+        overdue_grace=overdue_grace,
+        undead_grace=undead_grace,
+    )
     findings, growths = find(census, sampler)
     known = sampler.statistics() if sampler is not None else None
     why, needs = _growth_state(known, growths)
@@ -198,7 +205,7 @@ def _block(rank: int, one: Finding) -> str:
 
 def _innocent(report: Report) -> str:
     lines = [
-        "Nothing to accuse: no task outlives its owner or its deadline, and no site is seen to leak."
+        "Nothing to accuse: no task outlives its owner, its deadline or a cancel, and no site is seen to leak."
     ]
     if report.busiest:
         lines.append("Most tasks come from:")

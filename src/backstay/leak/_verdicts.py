@@ -3,6 +3,7 @@
 ORPHAN   the owner has ended and the task is still there after a grace period,
          which is for clean-up that is about to end.
 OVERDUE  the owner's deadline has passed and the task is still there.
+UNDEAD   it was asked to end, heard it, and is still there after a grace.
 GROWING  the growth rule says that the site keeps gaining tasks that never leave.
 
 Never accused: tasks started by Backstay itself, the main task (nobody owns it,
@@ -32,7 +33,16 @@ __all__ = ["backing_of", "find", "place_of"]
 
 _HORIZON_S = 3600.0
 _ELDERS = 16  # the oldest of a site speak for those who stay
-_TIE_ORDER: dict[Verdict, int] = {"GROWING": 2, "ORPHAN": 1, "OVERDUE": 0}
+# Of equal impact leads who says more about the cause.
+_TIE_ORDER: dict[Verdict, int] = {
+    "LEAKED": 6,
+    "STUCK": 5,
+    "GROWING": 4,
+    "LOST": 3,
+    "UNDEAD": 2,
+    "ORPHAN": 1,
+    "OVERDUE": 0,
+}
 
 
 def find(census: Census, sampler: Sampler | None) -> tuple[list[Finding], dict[Site, Growth]]:
@@ -92,6 +102,8 @@ def _finding(site: SiteCensus, growth: Growth | None, backing: Backing) -> Findi
         impacts["ORPHAN"] = site.orphans
     if site.overdue:
         impacts["OVERDUE"] = site.overdue
+    if site.undead:
+        impacts["UNDEAD"] = site.undead
     if not impacts:
         return None
     lead = max(impacts, key=lambda verdict: (impacts[verdict], _TIE_ORDER[verdict]))
@@ -100,6 +112,7 @@ def _finding(site: SiteCensus, growth: Growth | None, backing: Backing) -> Findi
     counts = {
         "ORPHAN": site.orphans,
         "OVERDUE": site.overdue,
+        "UNDEAD": site.undead,
         "GROWING": growth.stayers if growth else 0,
     }
     place = place_of(site.site)
@@ -128,6 +141,8 @@ def _accused(site: SiteCensus, lead: Verdict, growth: Growth | None) -> list[Wit
         chosen = [one for one in site.witnesses if one.orphan_for is not None]
     elif lead == "OVERDUE":
         chosen = [one for one in site.witnesses if one.overdue_for is not None]
+    elif lead == "UNDEAD":
+        chosen = [one for one in site.witnesses if one.undead_for is not None]
     else:
         least = growth.older_than_s if growth is not None else 0.0
         chosen = [one for one in site.witnesses if (one.age or 0.0) >= least]
@@ -169,6 +184,14 @@ def _evidence(
         longest = max((one.overdue_for or 0.0 for one in site.witnesses), default=0.0)
         lines.append(
             f"OVERDUE: {site.overdue} of {site.alive} alive are past their owner's deadline, by up to {longest:.0f} s"
+        )
+    if site.undead:
+        deaf = [one for one in site.witnesses if one.undead_for is not None]
+        longest = max((one.undead_for or 0.0 for one in deaf), default=0.0)
+        askers = ", ".join(dict.fromkeys(one.cancel_by or "?" for one in deaf[:3]))
+        lines.append(
+            f"UNDEAD: {site.undead} of {site.alive} alive were asked to end up to {longest:.0f} s ago "
+            f"and did not, by {askers}"
         )
     if not growing:
         lines.append(_why_not_growing(site, growth))

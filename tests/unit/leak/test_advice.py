@@ -20,6 +20,7 @@ WITNESS = Witness(
     trace_id="abc",
     orphan_for=8.0,
     overdue_for=None,
+    undead_for=None,
     cancel_by=None,
     cancel_for=None,
     waits_for="http response",
@@ -29,7 +30,7 @@ WITNESS = Witness(
 )
 
 
-@pytest.mark.parametrize("verdict", ["GROWING", "ORPHAN", "OVERDUE"])
+@pytest.mark.parametrize("verdict", ["GROWING", "ORPHAN", "OVERDUE", "UNDEAD"])
 @pytest.mark.parametrize("backing", ["ended", "shared", "own"])
 @pytest.mark.parametrize("growing", [True, False])
 def test_every_case_names_line_and_wait(verdict, backing, growing: bool) -> None:
@@ -60,6 +61,22 @@ def test_an_ignored_cancel_is_told_with_its_asker() -> None:
     deaf = replace(WITNESS, cancel_by="scope 'order': timeout", cancel_for=12.4)
     text = advice("OVERDUE", deaf, "x.py:1", growing=False, backing="own")
     assert "asked to end 12 s ago by scope 'order': timeout" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "cure"),
+    [
+        ("task", "that one decides"),
+        ("executor", "timeout of its own"),
+        ("timer", "swallows CancelledError"),
+    ],
+)
+def test_who_does_not_end_is_told_why_that_may_be(kind: str, cure: str) -> None:
+    """The cure of UNDEAD follows what the task waits for: a task, a thread, or its own code."""
+    deaf = replace(WITNESS, wait_kind=kind, cancel_by="task 'closer'", cancel_for=31.0)
+    text = advice("UNDEAD", deaf, "x.py:1", growing=False, backing="own")
+    assert cure in text
+    assert "asked to end 31 s ago by task 'closer'" in text
 
 
 def test_unowned_tasks_are_called_so() -> None:

@@ -165,7 +165,7 @@ async def test_tasks_without_an_owner_are_told_to_get_one() -> None:
     cancel_all()
 
 
-async def test_a_child_that_ignores_its_deadline_is_overdue() -> None:
+async def test_a_child_that_ignores_its_deadline_is_undead_and_overdue() -> None:
     """The scope waits for a child that swallows the cancel; the child is named, and since when."""
 
     async def deaf() -> None:
@@ -183,14 +183,15 @@ async def test_a_child_that_ignores_its_deadline_is_overdue() -> None:
     await asyncio.sleep(10)
     (found,) = report().findings
     assert (found.verdict, found.count, found.task_name.rpartition(".")[2]) == (
-        "OVERDUE",
+        "UNDEAD",
         1,
         "deaf",
     )
     assert found.detail[0].startswith("OVERDUE: 1 of 1 alive")
-    assert "no sampler" in found.detail[1]
+    assert found.detail[1].startswith("UNDEAD: 1 of 1 alive")
+    assert "no sampler" in found.detail[2]
     assert "swallows CancelledError" in found.advice
-    assert "was asked to end 8 s ago by scope 'order'" in found.advice
+    assert "One was asked to end 8 s ago by scope 'order'" in found.advice
     with pytest.raises(DeadlineExceeded):
         await task
 
