@@ -54,5 +54,6 @@ protos: setup  ## regenerate the gRPC code of the shop
 clean:  ## remove what set-up, demo and tests have made
 	@scripts/services stop >/dev/null 2>&1 || true
 	@rm -rf .services .venv .venv-* out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -f src/backstay/_accel*.so src/backstay/_accel*.pyd
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find . -name '*.egg-info' -type d -prune -exec rm -rf {} +

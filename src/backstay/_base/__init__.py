@@ -4,6 +4,7 @@ Everything above imports time, chance and hooks from here, so that a test or the
 simulator can swap the whole world in one place.
 """
 
+from backstay._base._acceleration import Accelerator, accelerated
 from backstay._base._chance import Chance, random, reseed
 from backstay._base._clock import Clock, SystemClock, follow_clock, now, use_clock, wall
 from backstay._base._events import (
@@ -26,6 +27,7 @@ from backstay._base._rolling_window import RollingWindow
 from backstay._base._statistics import HasStatistics
 
 __all__ = [
+    "Accelerator",
     "BlockRecord",
     "CallRejected",
     "Chance",
@@ -39,6 +41,7 @@ __all__ = [
     "RollingWindow",
     "ScopeEnded",
     "SystemClock",
+    "accelerated",
     "call_rejected",
     "deadline_hit",
     "follow_clock",
