@@ -10,6 +10,8 @@ from backstay.leak._census import Census, Group, Site, SiteCensus, Witness, take
 from backstay.leak._finding import Finding, Verdict
 from backstay.leak._growth_rule import Backing, Growth, GrowthRule, Movement
 from backstay.leak._lifelines import Lifelines, birth_row
+from backstay.leak._proof import Proof, Proved
+from backstay.leak._prove import prove
 from backstay.leak._report import Report, report
 from backstay.leak._sampler import Sampler, SamplerStatistics
 from backstay.leak._trend import Slope, Trend, mann_kendall, theil_sen
@@ -23,6 +25,8 @@ __all__ = [
     "GrowthRule",
     "Lifelines",
     "Movement",
+    "Proof",
+    "Proved",
     "Report",
     "Sampler",
     "SamplerStatistics",
@@ -34,6 +38,7 @@ __all__ = [
     "Witness",
     "birth_row",
     "mann_kendall",
+    "prove",
     "report",
     "take_census",
     "theil_sen",

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from types import CodeType
 from typing import Any, NamedTuple, cast
 
 from backstay._base import now
+from backstay.leak._places import is_ours
 from backstay.leak._undead import heard_of, is_undead
 from backstay.tasks import Scope, info, live_tasks
 from backstay.tasks._blocked_on import blocked_on
@@ -44,8 +44,6 @@ MAX_ASKED = _OLDEST + 3 * _FLAGGED + _EVENLY
 _STRIDE = 512
 _BREATH_S = 50e-6
 
-_HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -59,7 +57,7 @@ class Site:
     @property
     def ours(self) -> bool:
         """Whether the line is Backstay's own; such tasks are counted and never accused."""
-        return self.file.startswith(_HOUSE)
+        return is_ours(self.file)
 
     def __str__(self) -> str:
         """``file:line``; the function alone when there is no line."""

@@ -18,7 +18,6 @@ words that say what it may be, and a growing site is never below it.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -27,6 +26,7 @@ from backstay.leak._advice import advice
 from backstay.leak._census import Census, Site, SiteCensus, Witness, trace_ids
 from backstay.leak._finding import Finding, Verdict
 from backstay.leak._growth_rule import Backing, Growth
+from backstay.leak._places import relative
 from backstay.leak._sampler import Sampler
 
 __all__ = ["backing_of", "find", "place_of"]
@@ -82,15 +82,7 @@ def backing_of(elders: Iterable[Witness]) -> Backing:
 
 def place_of(site: Site) -> str:
     """The site as "path:line", relative to the working directory when inside it."""
-    return _relative(str(site))
-
-
-def _relative(place: str) -> str:
-    try:
-        here = os.getcwd() + os.sep
-    except OSError:
-        return place  # the working directory was removed
-    return place.removeprefix(here)
+    return relative(str(site))
 
 
 def _finding(site: SiteCensus, growth: Growth | None, backing: Backing) -> Finding | None:
@@ -154,7 +146,7 @@ def _typical(accused: list[Witness]) -> Witness:
     waits = Counter((one.waits_for, one.await_site) for one in accused)
     commonest = waits.most_common(1)[0][0]
     found = next(one for one in accused if (one.waits_for, one.await_site) == commonest)
-    return replace(found, await_site=_relative(found.await_site))
+    return replace(found, await_site=relative(found.await_site))
 
 
 def _blocked_on(witness: Witness) -> str:
