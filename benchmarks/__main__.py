@@ -13,6 +13,7 @@ from benchmarks.rounds import Figure
 
 ALL = (
     "spawn",
+    "accelerator",
     "import_time",
     "asgi_guard",
     "dump",
