@@ -11,9 +11,10 @@ from backstay.errors import UsageError
 from backstay.leak._census import Census, Site, take_census
 from backstay.leak._finding import Finding
 from backstay.leak._growth_rule import Growth
+from backstay.leak._losses import lost_findings
 from backstay.leak._sampler import Sampler, SamplerStatistics
-from backstay.leak._verdicts import find, place_of
-from backstay.tasks import installed_loops
+from backstay.leak._verdicts import find, place_of, ranked
+from backstay.tasks import installed_loops, lost_tasks
 
 __all__ = ["Report", "report"]
 
@@ -22,6 +23,8 @@ Busy = tuple[str, str, int, str]
 
 _FORMAT = 1  # raised when a field of the JSON document changes its meaning
 _WIDTH = 100
+_AWAKE = "nothing: it is ready to run"
+_GONE = "nothing: it is gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ def report(
         undead_grace=undead_grace,
     )
     findings, growths = find(census, sampler)
+    findings = ranked([*findings, *lost_findings(lost_tasks(loop), census)])
     known = sampler.statistics() if sampler is not None else None
     why, needs = _growth_state(known, growths)
     began = sampler.started_at if sampler is not None else None
@@ -189,8 +193,8 @@ def _table(findings: tuple[Finding, ...]) -> list[str]:
 def _block(rank: int, one: Finding) -> str:
     lines = [f"{rank}. {one.verdict}  {one.site}  in {one.function}()"]
     facts = [
-        ("task", f"{one.task_name}, {one.count:,} accused of {one.alive:,} alive"),
-        ("waits for", one.blocked_on or "nothing: it is ready to run"),
+        ("task", _who(one)),
+        ("waits for", one.blocked_on or (_GONE if one.verdict == "LOST" else _AWAKE)),
         ("owner", one.owner or "none"),
         ("traces", ", ".join(one.trace_ids) or "none known"),
     ]
@@ -201,6 +205,12 @@ def _block(rank: int, one: Finding) -> str:
     ]
     lines.append(_wrapped(one.advice, f"   {'do':<10} "))
     return "\n".join(lines)
+
+
+def _who(one: Finding) -> str:
+    if one.verdict == "LOST":
+        return f"{one.task_name}, {one.count:,} lost; {one.alive:,} alive"
+    return f"{one.task_name}, {one.count:,} accused of {one.alive:,} alive"
 
 
 def _innocent(report: Report) -> str:

@@ -29,7 +29,7 @@ from backstay.leak._growth_rule import Backing, Growth
 from backstay.leak._places import relative
 from backstay.leak._sampler import Sampler
 
-__all__ = ["backing_of", "find", "place_of"]
+__all__ = ["backing_of", "find", "place_of", "ranked"]
 
 _HORIZON_S = 3600.0
 _ELDERS = 16  # the oldest of a site speak for those who stay
@@ -65,8 +65,12 @@ def find(census: Census, sampler: Sampler | None) -> tuple[list[Finding], dict[S
         finding = _finding(site, growths.get(site.site), backings[site.site])
         if finding is not None:
             findings.append(finding)
-    findings.sort(key=lambda one: (-one.impact, -_TIE_ORDER[one.verdict], one.site))
-    return findings, growths
+    return ranked(findings), growths
+
+
+def ranked(findings: Iterable[Finding]) -> list[Finding]:
+    """Order findings by impact; of equal impact, who says more about the cause comes first."""
+    return sorted(findings, key=lambda one: (-one.impact, -_TIE_ORDER[one.verdict], one.site))
 
 
 def backing_of(elders: Iterable[Witness]) -> Backing:

@@ -10,6 +10,7 @@ from backstay.tasks._blocked_on import BlockedOn, blocked_on
 from backstay.tasks._deadline_wheel import DeadlineWheel
 from backstay.tasks._go import go
 from backstay.tasks._info import TaskInfo, info, owned_by, owner_of
+from backstay.tasks._lost import LostTasks
 from backstay.tasks._run import run
 from backstay.tasks._scope import Scope, current_scope
 from backstay.tasks._scope_record import ScopeStatistics
@@ -19,13 +20,14 @@ from backstay.tasks._spawn_site import SpawnSite
 from backstay.tasks._time_limit import Limits, TimeLimit, limits_of
 from backstay.tasks._timeout import Timeout, deadline_at, timeout
 from backstay.tasks._tracked_task import TrackedTask, set_owner
-from backstay.tasks._tracking import install, installed_loops, live_tasks, uninstall
+from backstay.tasks._tracking import install, installed_loops, live_tasks, lost_tasks, uninstall
 
 __all__ = [
     "BlockedOn",
     "ChainFrame",
     "DeadlineWheel",
     "Limits",
+    "LostTasks",
     "Scope",
     "ScopeStatistics",
     "ServedScope",
@@ -47,6 +49,7 @@ __all__ = [
     "installed_loops",
     "limits_of",
     "live_tasks",
+    "lost_tasks",
     "owned_by",
     "owner_of",
     "run",

@@ -18,11 +18,12 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary, ref
 
 from backstay._base import Accelerator, accelerated, now
+from backstay.tasks._lost import LostAndFound, LostTasks
 from backstay.tasks._owner import current_owner
 from backstay.tasks._spawn_site import Machinery
 from backstay.tasks._tracked_task import TrackedTask, set_card
 
-__all__ = ["install", "installed_loops", "live_tasks", "uninstall"]
+__all__ = ["install", "installed_loops", "live_tasks", "lost_tasks", "uninstall"]
 
 Loop = asyncio.AbstractEventLoop
 Factory = Callable[..., "asyncio.Task[Any]"]
@@ -48,6 +49,7 @@ class Tracking:
         self._exact = exact
         self._timer: asyncio.TimerHandle | None = None
         self.machinery = Machinery()
+        self.lost_and_found = LostAndFound(loop)
         self.tick = [
             now()
         ]  # a cell shared with the factory: one load instead of an attribute chain
@@ -65,6 +67,7 @@ class Tracking:
     def attach(self, loop: Loop) -> None:
         """Put the factory on the loop and start the slow clock."""
         loop.set_task_factory(cast("Any", self.factory))
+        self.lost_and_found.attach(loop)
         if not self._exact:
             self._schedule(loop)
 
@@ -83,6 +86,7 @@ class Tracking:
             self._timer = None
         if loop.get_task_factory() is self.factory:
             loop.set_task_factory(cast("Any", self._previous))
+        self.lost_and_found.detach(loop)
 
 
 def _frames_to_caller(loop: Loop) -> int:
@@ -267,3 +271,13 @@ def live_tasks(loop: Loop) -> list[asyncio.Task[Any]]:
         except RuntimeError:  # "Set changed size during iteration"
             continue
     return []
+
+
+def lost_tasks(loop: Loop) -> list[LostTasks]:
+    """Return the tasks of `loop` that were collected while pending, by the line that started them.
+
+    Empty for a loop that is not tracked. Callable from any thread.
+    """
+    with _guard:
+        tracking = _tracking_of(loop)
+    return [] if tracking is None else tracking.lost_and_found.lost()
