@@ -23,9 +23,10 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from backstay._base import now
+from backstay.tasks._await_chain import kind_of
 from backstay.tasks._spawn_site import SpawnSite, resolve_site
 from backstay.tasks._tracked_task import card_of
 
@@ -133,10 +134,9 @@ class LostAndFound:
                     # output, and the count of a diagnostic is not worth that.
                     pass
 
-    def _note(self, found: object) -> None:
-        if not isinstance(found, asyncio.Task):
+    def _note(self, task: Any) -> None:
+        if not issubclass(kind_of(task), asyncio.Task):
             return  # somebody else's message in the same words
-        task = cast("asyncio.Task[Any]", found)
         coroutine: Any = task.get_coro()
         code: Any = getattr(coroutine, "cr_code", None) or getattr(coroutine, "gi_code", None)
         definition = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""

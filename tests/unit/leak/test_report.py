@@ -129,13 +129,13 @@ async def test_an_innocent_service_is_told_so_with_its_largest_sites() -> None:
 
 async def test_our_own_tasks_are_counted_and_not_accused(monkeypatch) -> None:
     """A Backstay line that leaks would be our bug to find in our tests, not a finding of the user's."""
-    from backstay.leak import _census
+    from backstay.leak import _places
 
     async with Scope("job", kind="job"):
         asyncio.create_task(sleep_for(1e6))
     await asyncio.sleep(9)
     assert len(report().findings) == 1
-    monkeypatch.setattr(_census, "_HOUSE", __file__)
+    monkeypatch.setattr(_places, "_HOUSE", __file__)
     seen = report()
     assert seen.findings == ()
     assert seen.tasks == 2
