@@ -36,7 +36,8 @@ class Proof:
     asked: int  # of these, how many were asked
     spared: int  # tasks that nothing but a pending timer will end
     nodes: int  # objects that were looked at, in all passes
-    cost_s: float  # processor time
+    cost_s: float  # processor time of the proof, during which nothing else ran
+    told_s: float  # the same, to put what was proved into words
     refused: str  # why it could not be done; "" when it could
 
     def to_json(self) -> dict[str, object]:

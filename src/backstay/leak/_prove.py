@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, cast
 
 from backstay._base import now
@@ -21,7 +22,7 @@ from backstay.leak._places import is_ours, relative
 from backstay.leak._proof import Proof, Proved
 from backstay.leak._timers import ended_by_timers
 from backstay.leak._trial_deletion import HELD, LIVE, awaited_by, judge
-from backstay.tasks import await_chain, blocked_on, info, live_tasks
+from backstay.tasks import TaskInfo, await_chain, blocked_on, info, live_tasks
 from backstay.tasks._await_chain import kind_of
 from backstay.tasks._spawn_site import resolve_site
 from backstay.tasks._tracked_task import card_of
@@ -33,6 +34,8 @@ AnyTask = asyncio.Task[Any]
 _get_coro = cast("Callable[[Any], Any]", asyncio.Task.get_coro)  # past what a subclass overrides
 _TIMERS = 50_000  # objects looked at on the way from timers to tasks, at most
 _ROUNDS = 8
+_NAMED = 256  # of those held, for how many a holder is looked for
+_EACH_TOLD = 16  # of one site, how many are asked what they wait for
 
 
 def prove(
@@ -78,13 +81,14 @@ def prove(
     begun = time.thread_time()
     refused = unsound_here()
     if refused:
-        return Proof((), 0, 0, 0, 0, 0, 0.0, refused)
+        return Proof((), 0, 0, 0, 0, 0, 0.0, 0.0, refused)
     collecting = gc.isenabled()
     gc.disable()  # a finalizer that runs amid the count would move references about
     try:
         trial = _Proving(loop, budget)
         trial.choose(tasks, older_than, per_site)
         trial.ask()
+        found = time.thread_time()
         proved = trial.in_words(holders)
     finally:
         if collecting:
@@ -96,7 +100,8 @@ def prove(
         asked=trial.asked,
         spared=trial.spared,
         nodes=trial.nodes,
-        cost_s=time.thread_time() - begun,
+        cost_s=found - begun,
+        told_s=time.thread_time() - found,
         refused="",
     )
 
@@ -209,10 +214,19 @@ class _Proving:
             for task, verdict in zip(self.tasks, self.verdicts, strict=True)
             if not _is_ours(task)
         ]
-        held = [task for task, verdict in accused if verdict == HELD]
+        accused.sort(key=lambda one: _born(one[0]) or 0.0)
+        held = [task for task, verdict in accused if verdict == HELD][:_NAMED]
         names = name_holders(held, self.loop) if holders and held else {}
-        words = [_in_words(task, verdict, names) for task, verdict in accused]
-        words.sort(key=lambda one: -(one.age or 0.0))
+        # A thousand tasks of one site say the same thing; a few are asked, the others say it after them.
+        told: dict[object, list[Proved]] = {}
+        words: list[Proved] = []
+        for task, verdict in accused:
+            same = told.setdefault((_site_key(task), verdict), [])
+            if len(same) < _EACH_TOLD:
+                same.append(_in_words(task, verdict, names))
+                words.append(same[-1])
+            else:
+                words.append(_said_after(same[0], task, names))
         self.tasks.clear()
         return tuple(words)
 
@@ -279,14 +293,13 @@ def _in_words(task: AnyTask, verdict: int, names: dict[int, str]) -> Proved:
     wait = blocked_on(task)
     site = resolve_site(*(card_of(task) or (None, -1))[:2])
     at = card.definition if site is None else f"{site.file}:{site.line}"
-    unnamed = card.name.startswith("Task-") or card.name == "None"
     return Proved(
         verdict="STUCK" if verdict == HELD else "LEAKED",
         task_id=id(task),
-        task_name=card.coroutine if unnamed else card.name,
+        task_name=_name_of(card),
         site=relative(at),
         function=card.coroutine if site is None else site.function,
-        owner="" if card.owner is None else f"{card.owner.kind} {card.owner.name}",
+        owner=_owner_of(card),
         age=card.age,
         blocked_on="" if wait is None else f"{wait.label} at {relative(wait.site)}",
         await_site="" if wait is None else relative(wait.site),
@@ -294,3 +307,26 @@ def _in_words(task: AnyTask, verdict: int, names: dict[int, str]) -> Proved:
         trace_ids=(card.trace_id,) if card.trace_id else (),
         chain=tuple(str(frame) for frame in await_chain(task)),
     )
+
+
+def _said_after(first: Proved, task: AnyTask, names: dict[int, str]) -> Proved:
+    """Describe a task by the words for another of its kind."""
+    card = info(task)
+    return replace(
+        first,
+        task_id=id(task),
+        task_name=_name_of(card),
+        owner=_owner_of(card),
+        age=card.age,
+        held_by=names.get(id(task), first.held_by),
+        trace_ids=(card.trace_id,) if card.trace_id else (),
+    )
+
+
+def _name_of(card: TaskInfo) -> str:
+    unnamed = card.name.startswith("Task-") or card.name == "None"
+    return card.coroutine if unnamed else card.name
+
+
+def _owner_of(card: TaskInfo) -> str:
+    return "" if card.owner is None else f"{card.owner.kind} {card.owner.name}"

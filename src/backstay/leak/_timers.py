@@ -38,6 +38,7 @@ from typing import Any
 
 from backstay.leak._trial_deletion import awaited_by
 from backstay.tasks._await_chain import kind_of
+from backstay.tasks._tracking import Tracking
 
 __all__ = ["Reach", "ended_by_timers", "pending_timers"]
 
@@ -48,8 +49,13 @@ _CALLABLES = (MethodType, BuiltinFunctionType, CellType, functools.partial)
 _STOPS = (
     *(type, ModuleType, CodeType, FrameType, Context, asyncio.AbstractEventLoop),
     *(CoroutineType, GeneratorType, AsyncGeneratorType),
+    Tracking,  # our own slow clock ends nobody
 )
-_LIMITS = ("backstay.", "anyio.", "aiohttp.helpers", "async_timeout")
+_OURS = ("deadline_wheel", "interrupt", "scope", "served_scope", "shield", "time_limit", "timeout")
+_LIMITS = {
+    *(f"backstay.tasks._{name}" for name in _OURS),
+    *("anyio._backends._asyncio", "aiohttp.helpers", "async_timeout"),
+}
 
 
 class Reach:
@@ -112,7 +118,7 @@ def _count_of_one_owner() -> int:
 
 
 def _is_limit(kind: type[Any]) -> bool:
-    return f"{kind.__module__}.".startswith(_LIMITS)
+    return kind.__module__ in _LIMITS
 
 
 def pending_timers(loop: asyncio.AbstractEventLoop) -> list[Any]:
@@ -142,6 +148,8 @@ def ended_by_timers(
     reach = Reach(budget)
     reach.extend(pending_timers(loop))
     ended = {id(task) for task in tasks} & reach.tasks
+    if not ended and not reach.futures:
+        return ended, reach.complete
     joined = [_resolved_by(task, budget) for task in tasks]
     before = -1
     while len(ended) > before:

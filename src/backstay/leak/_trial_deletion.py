@@ -32,7 +32,7 @@ import gc
 import sys
 import weakref
 from collections.abc import Callable, Collection
-from operator import attrgetter
+from operator import attrgetter, sub
 from types import AsyncGeneratorType, FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
@@ -112,6 +112,7 @@ class _Trial:
 
     Attributes:
         nodes: every object met, those asked first; the only reference of ours to each.
+        ids: those of the nodes.
         edges: by id, how many references it gets from nodes that were looked into.
         gates: by id of a blocked task, its place in `nodes`.
         bodies: by id of a blocked task's coroutine, the same.
@@ -125,7 +126,8 @@ class _Trial:
         self.asked = len(tasks)
         self.loop = loop
         self.barred = barred
-        self.edges: dict[int, int] = dict.fromkeys(map(id, tasks), 0)
+        self.ids = set(map(id, tasks))
+        self.edges: dict[int, int] = dict.fromkeys(self.ids, 0)
         self.gates: dict[int, int] = {}
         self.bodies: dict[int, int] = {}
         self.waiters: dict[int, list[int]] = {}
@@ -170,22 +172,25 @@ class _Trial:
 
     def _close(self, budget: int) -> int:
         """Collect what the tasks reach; return how many of the nodes were looked into."""
-        nodes, edges, kinds, passed_by = self.nodes, self.edges, self.kinds, self.passed_by
+        nodes, ids, kinds, passed_by = self.nodes, self.ids, self.kinds, self.passed_by
+        edges = self.edges
         begin = 0
         while begin < len(nodes) and begin < budget:
             end = min(len(nodes), budget)
-            for thing in gc.get_referents(*nodes[begin:end]):
+            reached = gc.get_referents(*nodes[begin:end])
+            for thing in reached:
                 key = id(thing)
                 seen = edges.get(key)
                 if seen is not None:
                     edges[key] = seen + 1
                     continue
+                edges[key] = 1
                 sort = kinds.get(kind_of(thing))
                 if sort is None:
                     sort = self._sort(kind_of(thing))
                 if not sort or key in passed_by:
                     continue
-                edges[key] = 1
+                ids.add(key)
                 nodes.append(thing)
                 if sort != _PLAIN:
                     self._note(thing, key, sort)
@@ -240,25 +245,24 @@ class _Trial:
 
     def _seeds(self, expanded: int, counts: list[int], base: int) -> list[Any]:
         """Return what is alive for reasons of its own."""
-        nodes, edges, gates, bodies = self.nodes, self.edges, self.gates, self.bodies
+        nodes, gates, bodies, alive = self.nodes, self.gates, self.bodies, self.alive
+        keys = list(map(id, nodes))
         lively = self.lively | self._weakly_held()
+        # What was never looked into may refer to anything.
+        lively.update(keys[expanded:])
+        # Fewer references than edges would be an interpreter that we do not understand.
+        surplus = map(sub, counts, map(self.edges.__getitem__, keys))
         seeds: list[Any] = []
-        for place, thing in enumerate(nodes):
-            key = id(thing)
-            # Fewer references than edges would be an interpreter that we do not understand.
-            elsewhere = counts[place] - base != edges[key]
-            if key in gates:
-                if elsewhere:
-                    self.held.add(key)
-                if place >= expanded:  # it was never looked into, so neither was its body
-                    lively.add(key)
-            elif key in bodies:
+        for key, more, thing in zip(keys, surplus, nodes, strict=True):
+            if more == base and key not in lively:
                 continue
-            elif elsewhere or place >= expanded or key in lively:
-                self.alive.add(key)
+            if key in gates:
+                self.held.add(key)
+            elif key not in bodies:
+                alive.add(key)
                 seeds.append(thing)
         self._open([place for key, place in gates.items() if key in lively], seeds)
-        woken = [who for key, who in self.waiters.items() if key in self.alive or key not in edges]
+        woken = [who for key, who in self.waiters.items() if key in alive or key not in self.ids]
         self._open([place for who in woken for place in who], seeds)
         return seeds
 
@@ -277,7 +281,7 @@ class _Trial:
             if key in self.gates or key in self.bodies:
                 continue
             for reference in weakref.getweakrefs(self.nodes[place]):
-                if id(reference) in self.edges:
+                if id(reference) in self.ids:
                     self.weak.setdefault(id(reference), []).append(place)
                 elif (
                     place not in generators
@@ -291,7 +295,7 @@ class _Trial:
 
     def _spread(self, stack: list[Any]) -> None:
         """Make alive what the living refer to."""
-        edges, alive, gates, bodies = self.edges, self.alive, self.gates, self.bodies
+        ids, alive, gates, bodies = self.ids, self.alive, self.gates, self.bodies
         waiters, weak, held, nodes = self.waiters, self.weak, self.held, self.nodes
         while stack:
             source = stack.pop()
@@ -301,7 +305,7 @@ class _Trial:
             while reached:
                 thing = reached.pop()
                 key = id(thing)
-                if key in alive or key not in edges or key in bodies:
+                if key in alive or key not in ids or key in bodies:
                     continue
                 if key in gates:
                     held.add(key)
