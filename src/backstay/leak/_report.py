@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from backstay._base import now, wall
 from backstay.errors import UsageError
 from backstay.leak._census import Census, Site, take_census
+from backstay.leak._deadlock import deadlocks
 from backstay.leak._finding import Finding
 from backstay.leak._growth_rule import Growth
 from backstay.leak._losses import lost_findings
@@ -108,7 +109,7 @@ def report(
         undead_grace=undead_grace,
     )
     findings, growths = find(census, sampler)
-    findings = ranked([*findings, *lost_findings(lost_tasks(loop), census)])
+    findings = ranked([*findings, *lost_findings(lost_tasks(loop), census), *deadlocks(loop)])
     known = sampler.statistics() if sampler is not None else None
     why, needs = _growth_state(known, growths)
     began = sampler.started_at if sampler is not None else None
