@@ -12,6 +12,7 @@ from backstay.leak._growth_rule import Backing, Growth, GrowthRule, Movement
 from backstay.leak._lifelines import Lifelines, birth_row
 from backstay.leak._proof import Proof, Proved
 from backstay.leak._prove import prove
+from backstay.leak._prover import Prover
 from backstay.leak._report import Report, report
 from backstay.leak._sampler import Sampler, SamplerStatistics
 from backstay.leak._trend import Slope, Trend, mann_kendall, theil_sen
@@ -27,6 +28,7 @@ __all__ = [
     "Movement",
     "Proof",
     "Proved",
+    "Prover",
     "Report",
     "Sampler",
     "SamplerStatistics",

@@ -10,7 +10,7 @@ from backstay.leak._census import Witness
 from backstay.leak._finding import Verdict
 from backstay.leak._growth_rule import Backing
 
-__all__ = ["advice"]
+__all__ = ["advice", "cure_of_wait"]
 
 _CALL = "give the call a deadline, for example `async with backstay.timeout(2.0):` around it"
 _HAND_OVER = "see to it that somebody always sends or closes, also when the producer fails"
@@ -33,6 +33,11 @@ _CURE_OF_WAIT = {
     "task": "look at the task it waits for: that one decides",
     "timer": "it sleeps again and again and nothing tells it to stop: let its scope cancel it",
 }
+
+
+def cure_of_wait(kind: str) -> str:
+    """Say what helps at the line that waits; "" for a kind of wait that nothing general is known of."""
+    return _CURE_OF_WAIT.get(kind, "")
 
 
 def advice(

@@ -27,7 +27,7 @@ class Finding:
     owner: str  # whose tasks, as "kind name"; "" without an owner
     age: float | None  # of the oldest accused task, seconds
     blocked_on: str  # what they wait for, and at which line; "" when they are not waiting
-    held_by: str | None  # who holds them; None until the prover can tell
+    held_by: str | None  # who holds them and could cancel them; None when no proof has told
     trace_ids: tuple[str, ...]  # traces that started accused tasks, oldest first
     advice: str  # what to change, in words
     impact: float  # tasks that will be held one hour from now if nothing changes

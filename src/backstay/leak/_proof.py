@@ -18,8 +18,10 @@ class Proved:
     site: str  # spawn site as "path:line", relative to the working directory when inside it
     function: str  # the function that contains that line
     owner: str  # whose task, as "kind name"; "" without an owner
-    age: float | None  # seconds; None when it was started before tracking
+    born: float | None  # seconds on the clock of now(); None when it was started before tracking
+    age: float | None  # seconds
     blocked_on: str  # what it waits for, and at which line
+    wait_kind: str  # one word, see BlockedOn.kind
     await_site: str  # "path:line"
     held_by: str | None  # who could cancel it, in words; None when nobody was found or looked for
     trace_ids: tuple[str, ...]  # of the request that started it
@@ -35,6 +37,7 @@ class Proof:
     waiting: int  # of these, how many waited for something that had not happened
     asked: int  # of these, how many were asked
     spared: int  # tasks that nothing but a pending timer will end
+    unconfirmed: int  # proved, but not yet twice with time between; see Prover
     nodes: int  # objects that were looked at, in all passes
     cost_s: float  # processor time of the proof, during which nothing else ran
     told_s: float  # the same, to put what was proved into words

@@ -81,7 +81,7 @@ def prove(
     begun = time.thread_time()
     refused = unsound_here()
     if refused:
-        return Proof((), 0, 0, 0, 0, 0, 0.0, 0.0, refused)
+        return Proof((), 0, 0, 0, 0, 0, 0, 0.0, 0.0, refused)
     collecting = gc.isenabled()
     gc.disable()  # a finalizer that runs amid the count would move references about
     try:
@@ -99,6 +99,7 @@ def prove(
         waiting=trial.waiting,
         asked=trial.asked,
         spared=trial.spared,
+        unconfirmed=0,
         nodes=trial.nodes,
         cost_s=found - begun,
         told_s=time.thread_time() - found,
@@ -300,8 +301,10 @@ def _in_words(task: AnyTask, verdict: int, names: dict[int, str]) -> Proved:
         site=relative(at),
         function=card.coroutine if site is None else site.function,
         owner=_owner_of(card),
+        born=card.born,
         age=card.age,
         blocked_on="" if wait is None else f"{wait.label} at {relative(wait.site)}",
+        wait_kind="" if wait is None else wait.kind,
         await_site="" if wait is None else relative(wait.site),
         held_by=names.get(id(task)),
         trace_ids=(card.trace_id,) if card.trace_id else (),
@@ -317,6 +320,7 @@ def _said_after(first: Proved, task: AnyTask, names: dict[int, str]) -> Proved:
         task_id=id(task),
         task_name=_name_of(card),
         owner=_owner_of(card),
+        born=card.born,
         age=card.age,
         held_by=names.get(id(task), first.held_by),
         trace_ids=(card.trace_id,) if card.trace_id else (),

@@ -13,6 +13,8 @@ from backstay.leak._deadlock import deadlocks
 from backstay.leak._finding import Finding
 from backstay.leak._growth_rule import Growth
 from backstay.leak._losses import lost_findings
+from backstay.leak._proof import Proof
+from backstay.leak._proof_findings import join_proof
 from backstay.leak._sampler import Sampler, SamplerStatistics
 from backstay.leak._verdicts import find, place_of, ranked
 from backstay.tasks import installed_loops, lost_tasks
@@ -43,6 +45,7 @@ class Report:
     growth: str  # "judged", or in one sentence why it cannot be judged yet
     growth_needs_s: float  # about how many seconds until it can; 0.0 when judged
     busiest: tuple[Busy, ...]  # the sites with most tasks
+    proof: str = "not asked for"  # what was proved and of how many, or why nothing could be
 
     def to_json(self) -> dict[str, object]:
         """Return the report as a document of plain values."""
@@ -58,6 +61,7 @@ class Report:
             "cost_s": round(self.cost_s, 6),
             "growth": self.growth,
             "growth_needs_s": round(self.growth_needs_s, 1),
+            "proof": self.proof,
             "busiest": [
                 {"site": site, "function": function, "alive": alive, "movement": movement}
                 for site, function, alive, movement in self.busiest
@@ -75,6 +79,8 @@ class Report:
             blocks.append(_innocent(self))
         if self.growth != "judged":
             blocks.append(_wrapped(f"Growth cannot be judged yet: {self.growth}.", ""))
+        if self.proof != "not asked for":
+            blocks.append(_wrapped(f"Proof: {self.proof}.", ""))
         return "\n\n".join(blocks) + "\n"
 
 
@@ -82,6 +88,7 @@ def report(
     sampler: Sampler | None = None,
     loop: asyncio.AbstractEventLoop | None = None,
     *,
+    proof: Proof | None = None,
     orphan_grace: float = 5.0,
     overdue_grace: float = 1.0,
     undead_grace: float = 5.0,
@@ -91,6 +98,8 @@ def report(
     Args:
         sampler: the past of the loop; without it GROWING cannot be judged, and the report says so.
         loop: which loop; the sampler's, else the running one, else the only tracked one.
+        proof: what `prove()` or a `Prover` has found in the same loop; without it nothing is LEAKED
+            or STUCK.
         orphan_grace: seconds that a task may outlive its owner unaccused, for clean-up.
         overdue_grace: seconds that a task may outlive its deadline unaccused.
         undead_grace: seconds that a task may outlive a cancel unaccused, for its clean-up.
@@ -109,7 +118,13 @@ def report(
         undead_grace=undead_grace,
     )
     findings, growths = find(census, sampler)
+<<<<<<< HEAD
     findings = ranked([*findings, *lost_findings(lost_tasks(loop), census), *deadlocks(loop)])
+=======
+    if proof is not None:
+        findings = join_proof(findings, proof, _alive(census))
+    findings = ranked([*findings, *lost_findings(lost_tasks(loop), census)])
+>>>>>>> 6b9195b (Tell of proofs in the report, once they are confirmed)
     known = sampler.statistics() if sampler is not None else None
     why, needs = _growth_state(known, growths)
     began = sampler.started_at if sampler is not None else None
@@ -125,7 +140,30 @@ def report(
         growth=why,
         growth_needs_s=needs,
         busiest=_busiest(census, growths),
+        proof=_proof_state(proof),
     )
+
+
+def _alive(census: Census) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for site in census.sites:
+        counts[place_of(site.site)] = counts.get(place_of(site.site), 0) + site.alive
+    return counts
+
+
+def _proof_state(proof: Proof | None) -> str:
+    if proof is None:
+        return "not asked for"
+    if proof.refused:
+        return f"refused: {proof.refused}"
+    seen = (
+        f"{len(proof.proved)} proved of {proof.asked} tasks asked, in {1e3 * proof.cost_s:.1f} ms"
+    )
+    if proof.spared:
+        seen += f"; {proof.spared} will be ended by a timer"
+    if proof.unconfirmed:
+        seen += f"; {proof.unconfirmed} not confirmed yet: ask again in some seconds"
+    return seen
 
 
 def _only_loop() -> asyncio.AbstractEventLoop:
@@ -197,9 +235,10 @@ def _block(rank: int, one: Finding) -> str:
         ("task", _who(one)),
         ("waits for", one.blocked_on or (_GONE if one.verdict == "LOST" else _AWAKE)),
         ("owner", one.owner or "none"),
+        ("held by", one.held_by or ""),
         ("traces", ", ".join(one.trace_ids) or "none known"),
     ]
-    lines += [_wrapped(text, f"   {label:<10} ") for label, text in facts]
+    lines += [_wrapped(text, f"   {label:<10} ") for label, text in facts if text]
     lines += [
         _wrapped(text, f"   {'why' if not index else '':<10} ")
         for index, text in enumerate(one.detail)
