@@ -118,13 +118,10 @@ def report(
         undead_grace=undead_grace,
     )
     findings, growths = find(census, sampler)
-<<<<<<< HEAD
-    findings = ranked([*findings, *lost_findings(lost_tasks(loop), census), *deadlocks(loop)])
-=======
+    findings = [*findings, *deadlocks(loop)]
     if proof is not None:
         findings = join_proof(findings, proof, _alive(census))
     findings = ranked([*findings, *lost_findings(lost_tasks(loop), census)])
->>>>>>> 6b9195b (Tell of proofs in the report, once they are confirmed)
     known = sampler.statistics() if sampler is not None else None
     why, needs = _growth_state(known, growths)
     began = sampler.started_at if sampler is not None else None
