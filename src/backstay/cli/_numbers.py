@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
-__all__ = ["count", "port", "seconds"]
+__all__ = ["count", "interval", "port", "seconds"]
 
 
 def seconds(text: str) -> float:
@@ -16,6 +16,14 @@ def seconds(text: str) -> float:
         value = math.nan
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds such as 2.5")
+    return value
+
+
+def interval(text: str) -> float:
+    """Read a time between two turns: seconds, a tenth or more."""
+    value = seconds(text)
+    if value < 0.1:
+        raise argparse.ArgumentTypeError(f"{text!r} is too short: give 0.1 seconds or more")
     return value
 
 

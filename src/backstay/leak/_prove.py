@@ -22,7 +22,7 @@ from backstay.leak._places import is_ours, relative
 from backstay.leak._proof import Proof, Proved
 from backstay.leak._timers import ended_by_timers
 from backstay.leak._trial_deletion import HELD, LIVE, awaited_by, judge
-from backstay.tasks import TaskInfo, await_chain, blocked_on, info, live_tasks
+from backstay.tasks import TaskInfo, await_chain, blocked_on, info, live_tasks, waits_forever
 from backstay.tasks._await_chain import kind_of
 from backstay.tasks._spawn_site import resolve_site
 from backstay.tasks._tracked_task import card_of
@@ -241,13 +241,11 @@ def _born(task: AnyTask) -> float | None:
 
 
 def _is_deliberate(task: AnyTask) -> bool:
-    """Tell whether it is the main task of its loop: whoever runs the loop will end it."""
+    """Tell whether it waits for a cancel on purpose: the main task of its loop, or in `forever()`."""
+    if waits_forever(task):
+        return True
     callbacks: list[Any] = getattr(task, "_callbacks", None) or []
-    for callback, _ in callbacks:
-        name = getattr(callback, "__qualname__", "")
-        if "run_until_complete" in name:
-            return True
-    return False
+    return any("run_until_complete" in getattr(one, "__qualname__", "") for one, _ in callbacks)
 
 
 def _is_ours(task: AnyTask) -> bool:

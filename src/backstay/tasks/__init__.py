@@ -8,6 +8,7 @@ from backstay.tasks._adopt import adopt
 from backstay.tasks._await_chain import ChainFrame, await_chain
 from backstay.tasks._blocked_on import BlockedOn, blocked_on
 from backstay.tasks._deadline_wheel import DeadlineWheel
+from backstay.tasks._forever import forever, waits_forever
 from backstay.tasks._go import go
 from backstay.tasks._info import TaskInfo, info, owned_by, owner_of
 from backstay.tasks._lost import LostTasks
@@ -42,6 +43,7 @@ __all__ = [
     "blocked_on",
     "current_scope",
     "deadline_at",
+    "forever",
     "go",
     "info",
     "inside",
@@ -58,4 +60,5 @@ __all__ = [
     "shield",
     "timeout",
     "uninstall",
+    "waits_forever",
 ]

@@ -32,6 +32,9 @@ STALL_S = 10.0
 #: Seconds until the first sample: soon, so that growth is judged from the start.
 _FIRST_SAMPLE_S = 1.0
 
+#: Seconds between two proofs of one task before it is accused; the client asks twice, so far apart.
+_CONFIRM_S = 1.0
+
 _log = logging.getLogger("backstay.admin")
 
 
@@ -63,6 +66,7 @@ class Documents:
         self._pulses = Pulses()
         self._guard_table = GuardTable()
         self._samplers: dict[asyncio.AbstractEventLoop, leak.Sampler] = {}
+        self._provers: dict[asyncio.AbstractEventLoop, leak.Prover] = {}
         self._next_sample = self._started_at + min(leak_interval, _FIRST_SAMPLE_S)
         self._routes: dict[str, Callable[[Request], tuple[int, object]]] = {
             "/v1/statistics": self._statistics,
@@ -99,6 +103,7 @@ class Documents:
         loops = installed_loops()
         for closed in [loop for loop in self._samplers if loop.is_closed()]:
             del self._samplers[closed]
+            self._provers.pop(closed, None)
         pause = self._interval
         for loop in loops:
             sampler = self._samplers.get(loop) or leak.Sampler(loop, self._interval)
@@ -130,7 +135,7 @@ class Documents:
         return 200, {**found, "multiloops": pools} if pools else found
 
     def _leaks(self, asked: Request) -> tuple[int, object]:
-        report = self._report()
+        report = self._report(prove=asked.switch("prove"))
         if report is None:
             empty: dict[str, object] = {
                 "findings": [],
@@ -149,9 +154,14 @@ class Documents:
     def _guards(self, asked: Request) -> tuple[int, object]:
         return 200, self._guard_table.document()
 
-    def _report(self) -> leak.Report | None:
+    def _report(self, *, prove: bool) -> leak.Report | None:
         """Report on the busiest loop, with the findings of all others among its own."""
-        reports = [leak.report(self._samplers.get(loop), loop) for loop in installed_loops()]
+        reports = [
+            leak.report(
+                self._samplers.get(loop), loop, proof=self._prover(loop).look() if prove else None
+            )
+            for loop in installed_loops()
+        ]
         if not reports:
             return None
         first, *others = sorted(reports, key=lambda one: -one.tasks)
@@ -164,7 +174,17 @@ class Documents:
             findings=tuple(sorted(findings, key=lambda finding: -finding.impact)),
             tasks=sum(one.tasks for one in reports),
             busiest=tuple(sorted(busiest, key=lambda busy: -busy[2])[:10]),
+            proof="; ".join(dict.fromkeys(one.proof for one in reports)),
         )
+
+    def _prover(self, loop: asyncio.AbstractEventLoop) -> leak.Prover:
+        """Return the prover of a loop; it remembers who was proved at the last request."""
+        known = self._provers.get(loop)
+        if known is None:
+            known = self._provers[loop] = leak.Prover(
+                loop, confirm_after=_CONFIRM_S, older_than=0.0
+            )
+        return known
 
     def _livez(self, asked: Request) -> tuple[int, object]:
         lag = self._pulses.lag()
