@@ -270,9 +270,8 @@ async def test_a_lock_that_was_let_go_for_a_condition_is_not_held() -> None:
 
     async def producer() -> None:
         await asyncio.sleep(0)
-        async with lock:
-            async with other:
-                condition.notify_all()
+        async with lock, other:
+            condition.notify_all()
 
     async def through_condition() -> None:
         async with condition:
