@@ -18,20 +18,29 @@
 
 /* Raised with each change of what the module offers or means: the package refuses an extension
  * that was built from other sources (src/backstay/_base/_acceleration.py has the same number). */
-#define ACCEL_REVISION 1
+#define ACCEL_REVISION 2
 
+/* Nothing but references: module.c walks over them as over an array. */
 typedef struct {
-    PyTypeObject *task_factory_type;
+    PyObject *task_factory_type;
     PyObject *loop_keyword; /* ("loop",): the keywords of the usual call of the task class */
     PyObject *str_context;
     PyObject *str_eager_start;
     PyObject *str_raw_spawned;
     PyObject *one;
+    /* asyncio's classes, and how they answer */
+    PyObject *loop_type, *task_type, *future_type;
+    PyObject *future_done, *task_get_coro, *task_get_loop;
+    PyObject *task_fut_waiter, *task_must_cancel;
 } AccelState;
 
 /* task_factory.c */
 extern PyType_Spec accel_task_factory_spec;
 extern const char accel_task_factory_doc[];
 PyObject *accel_task_factory(PyObject *module, PyObject *args, PyObject *kwargs);
+
+/* trial_deletion.c */
+extern const char accel_judge_doc[];
+PyObject *accel_judge(PyObject *module, PyObject *args, PyObject *kwargs);
 
 #endif

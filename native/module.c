@@ -1,46 +1,75 @@
 /* backstay._accel: the module, and the names that its parts need. */
 #include "accel.h"
 
+/* Take an attribute; what is not written in C the way we know it is not ours to call. */
+static PyObject *
+take(PyObject *from, const char *name, PyTypeObject *kind)
+{
+    PyObject *found = from == NULL ? NULL : PyObject_GetAttrString(from, name);
+    if (found != NULL && !PyObject_TypeCheck(found, kind)) {
+        PyErr_Format(PyExc_ImportError, "%s is a %s here, expected a %s: pure Python does the work",
+                     name, Py_TYPE(found)->tp_name, kind->tp_name);
+        Py_CLEAR(found);
+    }
+    return found;
+}
+
+static int
+know_asyncio(AccelState *state)
+{
+    PyObject *asyncio = PyImport_ImportModule("asyncio");
+    if (asyncio == NULL) {
+        return -1;
+    }
+    int known =
+        (state->loop_type = take(asyncio, "AbstractEventLoop", &PyType_Type)) != NULL &&
+        (state->task_type = take(asyncio, "Task", &PyType_Type)) != NULL &&
+        (state->future_type = take(asyncio, "Future", &PyType_Type)) != NULL &&
+        (state->future_done = take(state->future_type, "done", &PyMethodDescr_Type)) != NULL &&
+        (state->task_get_coro = take(state->task_type, "get_coro", &PyMethodDescr_Type)) != NULL &&
+        (state->task_get_loop = take(state->task_type, "get_loop", &PyMethodDescr_Type)) != NULL &&
+        (state->task_fut_waiter = take(state->task_type, "_fut_waiter", &PyGetSetDescr_Type)) !=
+            NULL &&
+        (state->task_must_cancel = take(state->task_type, "_must_cancel", &PyGetSetDescr_Type)) !=
+            NULL;
+    Py_DECREF(asyncio);
+    return known ? 0 : -1;
+}
+
 static int
 make_state(PyObject *module)
 {
     AccelState *state = PyModule_GetState(module);
-    state->loop_keyword = Py_BuildValue("(N)", PyUnicode_InternFromString("loop"));
-    state->str_context = PyUnicode_InternFromString("context");
-    state->str_eager_start = PyUnicode_InternFromString("eager_start");
-    state->str_raw_spawned = PyUnicode_InternFromString("raw_spawned");
-    state->one = PyLong_FromLong(1);
-    if (state->loop_keyword == NULL || state->str_context == NULL || state->str_eager_start == NULL ||
-        state->str_raw_spawned == NULL || state->one == NULL) {
-        return -1;
-    }
-    state->task_factory_type =
-        (PyTypeObject *)PyType_FromModuleAndSpec(module, &accel_task_factory_spec, NULL);
-    if (state->task_factory_type == NULL) {
-        return -1;
-    }
-    return PyModule_AddIntConstant(module, "REVISION", ACCEL_REVISION);
+    int made = (state->loop_keyword = Py_BuildValue("(s)", "loop")) != NULL &&
+               (state->str_context = PyUnicode_InternFromString("context")) != NULL &&
+               (state->str_eager_start = PyUnicode_InternFromString("eager_start")) != NULL &&
+               (state->str_raw_spawned = PyUnicode_InternFromString("raw_spawned")) != NULL &&
+               (state->one = PyLong_FromLong(1)) != NULL && know_asyncio(state) == 0 &&
+               (state->task_factory_type = PyType_FromModuleAndSpec(
+                    module, &accel_task_factory_spec, NULL)) != NULL;
+    return made ? PyModule_AddIntConstant(module, "REVISION", ACCEL_REVISION) : -1;
 }
+
+/* The state is nothing but references. */
+#define FIELDS (sizeof(AccelState) / sizeof(PyObject *))
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)
 {
-    AccelState *state = PyModule_GetState(module);
-    Py_VISIT(state->task_factory_type);
-    Py_VISIT(state->loop_keyword);
+    PyObject **fields = PyModule_GetState(module);
+    for (size_t i = 0; fields != NULL && i < FIELDS; i++) {
+        Py_VISIT(fields[i]);
+    }
     return 0;
 }
 
 static int
 module_clear(PyObject *module)
 {
-    AccelState *state = PyModule_GetState(module);
-    Py_CLEAR(state->task_factory_type);
-    Py_CLEAR(state->loop_keyword);
-    Py_CLEAR(state->str_context);
-    Py_CLEAR(state->str_eager_start);
-    Py_CLEAR(state->str_raw_spawned);
-    Py_CLEAR(state->one);
+    PyObject **fields = PyModule_GetState(module);
+    for (size_t i = 0; fields != NULL && i < FIELDS; i++) {
+        Py_CLEAR(fields[i]);
+    }
     return 0;
 }
 
@@ -53,6 +82,7 @@ module_free(void *module)
 static PyMethodDef methods[] = {
     {"task_factory", (PyCFunction)(void (*)(void))accel_task_factory, METH_VARARGS | METH_KEYWORDS,
      accel_task_factory_doc},
+    {"judge", (PyCFunction)(void (*)(void))accel_judge, METH_VARARGS | METH_KEYWORDS, accel_judge_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -366,7 +366,7 @@ accel_task_factory(PyObject *module, PyObject *args, PyObject *kwargs)
     if (born_at < 0) {
         return NULL;
     }
-    PyTypeObject *factory_type = state->task_factory_type;
+    PyTypeObject *factory_type = (PyTypeObject *)state->task_factory_type;
     TaskFactory *self = (TaskFactory *)factory_type->tp_alloc(factory_type, 0); /* all zero */
     if (self == NULL) {
         return NULL;

@@ -9,7 +9,7 @@ variable of the environment switches all of it off: a process with
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -18,7 +18,7 @@ __all__ = ["Accelerator", "accelerated"]
 
 # The number that native/accel.h has: an extension left behind by other sources may call
 # functions of ours by what they were, so it is not used.
-_REVISION = 1
+_REVISION = 2
 
 
 class Accelerator(Protocol):
@@ -40,6 +40,18 @@ class Accelerator(Protocol):
         skip_caller: bool,
     ) -> Callable[..., Any]:
         """Make a task factory: `backstay.tasks._tracking`."""
+        ...
+
+    def judge(
+        self,
+        tasks: list[Any],
+        loop: Any,
+        barred: Collection[int],
+        budget: int,
+        passed_by: Collection[int],
+        registry: Any,
+    ) -> tuple[bytes, int]:
+        """Return verdicts and the number of objects met: `backstay.leak._trial_deletion`."""
         ...
 
 
