@@ -7,38 +7,48 @@ be asked about any series of counts.
 """
 
 from backstay.leak._census import Census, Group, Site, SiteCensus, Witness, take_census
+from backstay.leak._expected import Expectation, expect
 from backstay.leak._finding import Finding, Verdict
 from backstay.leak._growth_rule import Backing, Growth, GrowthRule, Movement
+from backstay.leak._interceptor import InterceptionStatistics, Interceptor, Rule
 from backstay.leak._lifelines import Lifelines, birth_row
 from backstay.leak._proof import Proof, Proved
 from backstay.leak._prove import prove
 from backstay.leak._prover import Prover
 from backstay.leak._report import Report, report
 from backstay.leak._sampler import Sampler, SamplerStatistics
+from backstay.leak._spawn_caps import CapStatistics, SpawnCaps
 from backstay.leak._trend import Slope, Trend, mann_kendall, theil_sen
 
 __all__ = [
     "Backing",
+    "CapStatistics",
     "Census",
+    "Expectation",
     "Finding",
     "Group",
     "Growth",
     "GrowthRule",
+    "InterceptionStatistics",
+    "Interceptor",
     "Lifelines",
     "Movement",
     "Proof",
     "Proved",
     "Prover",
     "Report",
+    "Rule",
     "Sampler",
     "SamplerStatistics",
     "Site",
     "SiteCensus",
     "Slope",
+    "SpawnCaps",
     "Trend",
     "Verdict",
     "Witness",
     "birth_row",
+    "expect",
     "mann_kendall",
     "prove",
     "report",

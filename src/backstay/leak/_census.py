@@ -23,6 +23,7 @@ from types import CodeType
 from typing import Any, NamedTuple, cast
 
 from backstay._base import now
+from backstay.leak._expected import unexpected
 from backstay.leak._places import is_ours
 from backstay.leak._undead import heard_of, is_undead
 from backstay.tasks import Scope, info, live_tasks
@@ -167,7 +168,7 @@ def births_by_site(loop: asyncio.AbstractEventLoop) -> dict[Site, list[float | N
 
     Cost: about a microsecond a task.
     """
-    return {pile.site: pile.births for pile in _pile_up(live_tasks(loop))}
+    return {pile.site: pile.births for pile in _pile_up(unexpected(live_tasks(loop)))}
 
 
 def take_census(
@@ -191,11 +192,12 @@ def take_census(
     """
     begun = time.thread_time()
     at = now() if at is None else at
-    tasks = live_tasks(loop)
+    everybody = live_tasks(loop)
+    tasks = unexpected(everybody)
     graces = _Graces(orphan_grace, overdue_grace, undead_grace)
     sites = [_question(pile, tasks, at, graces) for pile in _pile_up(tasks)]
     sites.sort(key=lambda site: -site.alive)
-    return Census(at, time.thread_time() - begun, len(tasks), tuple(sites))
+    return Census(at, time.thread_time() - begun, len(everybody), tuple(sites))
 
 
 def trace_ids(witnesses: Iterable[Witness], most: int = 5) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from backstay._base import now
 from backstay.errors import UsageError
+from backstay.leak._expected import unexpected
 from backstay.leak._holders import name_holders
 from backstay.leak._places import is_ours, relative
 from backstay.leak._proof import Proof, Proved
@@ -164,7 +165,9 @@ class _Proving:
         """Put those into `tasks` who are to be asked."""
         everybody = live_tasks(self.loop)
         self.alive = len(everybody)
-        self.barred = {id(task) for task in everybody if _is_deliberate(task)}
+        # Whoever waits on purpose may do anything once it is cancelled, so it counts as alive.
+        on_purpose = {id(task) for task in everybody} - {id(task) for task in unexpected(everybody)}
+        self.barred = on_purpose | {id(task) for task in everybody if _is_deliberate(task)}
         if given is not None:
             everybody = list(given)
         at = now()
@@ -241,7 +244,7 @@ def _born(task: AnyTask) -> float | None:
 
 
 def _is_deliberate(task: AnyTask) -> bool:
-    """Tell whether it waits for a cancel on purpose: the main task of its loop, or in `forever()`."""
+    """Tell whether it waits on purpose: said so, or the main task, which its runner will end."""
     if waits_forever(task):
         return True
     callbacks: list[Any] = getattr(task, "_callbacks", None) or []

@@ -41,6 +41,7 @@ _MACHINERY = frozenset(
         "contextlib",
         "functools",
         "uvloop",
+        "backstay.leak._spawn_caps",
         "backstay.multiloop._multiloop",
         "backstay.tasks._go",
         "backstay.tasks._run",
