@@ -11,6 +11,8 @@ from backstay.leak._expected import Expectation, expect
 from backstay.leak._finding import Finding, Verdict
 from backstay.leak._growth_rule import Backing, Growth, GrowthRule, Movement
 from backstay.leak._interceptor import InterceptionStatistics, Interceptor, Rule
+from backstay.leak._keeper import Keeper, KeeperKind
+from backstay.leak._keepers import Keepers, keepers, left_over
 from backstay.leak._lifelines import Lifelines, birth_row
 from backstay.leak._proof import Proof, Proved
 from backstay.leak._prove import prove
@@ -31,6 +33,9 @@ __all__ = [
     "GrowthRule",
     "InterceptionStatistics",
     "Interceptor",
+    "Keeper",
+    "KeeperKind",
+    "Keepers",
     "Lifelines",
     "Movement",
     "Proof",
@@ -49,6 +54,8 @@ __all__ = [
     "Witness",
     "birth_row",
     "expect",
+    "keepers",
+    "left_over",
     "mann_kendall",
     "prove",
     "report",
