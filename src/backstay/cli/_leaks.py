@@ -19,6 +19,7 @@ _EPILOG = """\
 examples:
   backstay leaks 4711                    verdicts with evidence, worst first
   backstay leaks 4711 --prove            and which tasks nothing can wake any more
+  backstay leaks 4711 --alive            what keeps it alive: threads, jobs, timers, connections
   backstay leaks 4711 --watch 30         again and again, until Ctrl-C
   backstay leaks 4711 --json | jq '.findings[0].site'
 
@@ -41,7 +42,13 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     )
     add_target(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    parser.add_argument(
+    question = parser.add_mutually_exclusive_group()
+    question.add_argument(
+        "--alive",
+        action="store_true",
+        help="in place of verdicts, what keeps the process alive (exit code 0)",
+    )
+    question.add_argument(
         "--prove",
         action="store_true",
         help="prove which blocked tasks nothing can wake any more (LEAKED, STUCK)",
@@ -76,6 +83,10 @@ def execute(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace, client: AdminClient) -> int:
     text = "" if args.json else "text=1"
+    if args.alive:
+        found = client.get(f"/v1/keepers?{text}")
+        print(json.dumps(found) if args.json else found["text"].rstrip("\n"), flush=True)
+        return 0
     if args.prove:
         text += "&prove=1"
         client.get("/v1/leaks?prove=1")

@@ -129,7 +129,7 @@ def _connections(parts: list[Any]) -> Iterator[Keeper]:
         if kind_of(part) is not WeakValueDictionary:
             continue
         for transport in _members(part.values):
-            if not hasattr(transport, "get_extra_info"):
+            if not hasattr(transport, "get_extra_info") or _is_gone(transport):
                 continue
             here = _address(transport.get_extra_info("sockname"))
             there = _address(transport.get_extra_info("peername"))
@@ -137,6 +137,12 @@ def _connections(parts: list[Any]) -> Iterator[Keeper]:
             kind = kind_of(transport).__name__.strip("_")
             name = f"{here} to {there}" if there else here or kind
             yield Keeper("connection", name, "", f"{kind}, {protocol}", 1, False)
+
+
+def _is_gone(transport: Any) -> bool:
+    """Tell whether a transport is closed, or will be at the next turn: nothing is left to be sent."""
+    unsent = getattr(transport, "get_write_buffer_size", None)
+    return bool(transport.is_closing()) and not (unsent is not None and unsent())
 
 
 def _watched(parts: list[Any]) -> Iterator[Keeper]:

@@ -63,6 +63,22 @@ async def test_leaks_without_findings_is_fine(
 
 
 @pytest.mark.real_loop
+async def test_leaks_alive_names_what_keeps_the_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A page for people and a document for machines; information, so the exit code is 0."""
+    asyncio.get_running_loop().call_later(100, print)
+    assert await look(tmp_path, "leaks", "--alive") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("backstay leaks --alive")
+    assert "timers:" in out
+    assert await look(tmp_path, "leaks", "--alive", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["format"] == 1
+    assert {"print"} <= {one["name"] for one in document["found"]}
+
+
+@pytest.mark.real_loop
 async def test_leaks_with_findings_exits_with_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

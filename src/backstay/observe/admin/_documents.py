@@ -72,6 +72,7 @@ class Documents:
             "/v1/statistics": self._statistics,
             "/v1/ps": self._ps,
             "/v1/leaks": self._leaks,
+            "/v1/keepers": self._keepers,
             "/v1/guards": self._guards,
             "/livez": self._livez,
             "/readyz": self._readyz,
@@ -149,6 +150,13 @@ class Documents:
         document: dict[str, Any] = report.to_json()
         if asked.switch("text"):
             document["text"] = report.to_text()
+        return 200, document
+
+    def _keepers(self, asked: Request) -> tuple[int, object]:
+        found = leak.keepers()
+        document = found.to_json()
+        if asked.switch("text"):
+            document["text"] = found.to_text()
         return 200, document
 
     def _guards(self, asked: Request) -> tuple[int, object]:
