@@ -33,10 +33,17 @@ class Finding:
     impact: float  # tasks that will be held one hour from now if nothing changes
     slope_per_s: float | None  # GROWING: accused tasks gained each second
     detail: tuple[str, ...]  # the evidence, one sentence each
+    bytes_each: int | None = None  # memory that one of its tasks holds alone, at least; an estimate
+
+    @property
+    def bytes_held(self) -> int | None:
+        """Memory that the accused tasks hold, at least; None when it is not known."""
+        return None if self.bytes_each is None else self.bytes_each * self.count
 
     def to_json(self) -> dict[str, object]:
         """Return the fields as they are, tuples as lists."""
         document = asdict(self)
+        document["bytes_held"] = self.bytes_held
         document["trace_ids"] = list(self.trace_ids)
         document["detail"] = list(self.detail)
         return document

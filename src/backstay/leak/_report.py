@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backstay._base import now, wall
 from backstay.errors import UsageError
@@ -13,6 +13,7 @@ from backstay.leak._deadlock import deadlocks
 from backstay.leak._finding import Finding
 from backstay.leak._growth_rule import Growth
 from backstay.leak._losses import lost_findings
+from backstay.leak._memory import memory_by_site
 from backstay.leak._proof import Proof
 from backstay.leak._proof_findings import join_proof
 from backstay.leak._sampler import Sampler, SamplerStatistics
@@ -26,6 +27,7 @@ Busy = tuple[str, str, int, str]
 
 _FORMAT = 1  # raised when a field of the JSON document changes its meaning
 _WIDTH = 100
+_WEIGHED = 20  # findings whose memory is estimated
 _AWAKE = "nothing: it is ready to run"
 _GONE = "nothing: it is gone"
 
@@ -108,7 +110,7 @@ def report(
         UsageError: it is not clear which loop is meant, or tracking is on nowhere.
 
     Cost: a census (2 to 3 microseconds a task and some milliseconds a site), and a few milliseconds
-        of arithmetic for each suspect site.
+        of arithmetic for each suspect site, and again for the memory of the worst of them.
     """
     loop = loop or (sampler.loop if sampler is not None else _only_loop())
     census = take_census(
@@ -121,7 +123,7 @@ def report(
     findings = [*findings, *deadlocks(loop)]
     if proof is not None:
         findings = join_proof(findings, proof, _alive(census))
-    findings = ranked([*findings, *lost_findings(lost_tasks(loop), census)])
+    findings = ranked(_weighed([*findings, *lost_findings(lost_tasks(loop), census)], loop))
     known = sampler.statistics() if sampler is not None else None
     why, needs = _growth_state(known, growths)
     began = sampler.started_at if sampler is not None else None
@@ -139,6 +141,18 @@ def report(
         busiest=_busiest(census, growths),
         proof=_proof_state(proof),
     )
+
+
+def _weighed(findings: list[Finding], loop: asyncio.AbstractEventLoop) -> list[Finding]:
+    """Add what the tasks of the worst sites hold in memory."""
+    living = [one for one in ranked(findings) if one.verdict != "LOST"][:_WEIGHED]
+    held = memory_by_site(loop, {one.site for one in living})
+    return [
+        replace(one, bytes_each=held[one.site].bytes_each)
+        if one.site in held and one.verdict != "LOST"
+        else one
+        for one in findings
+    ]
 
 
 def _alive(census: Census) -> dict[str, int]:
@@ -214,14 +228,16 @@ def _busiest(census: Census, growths: dict[Site, Growth]) -> tuple[Busy, ...]:
 def _table(findings: tuple[Finding, ...]) -> list[str]:
     wide = min(60, max(len(one.site) for one in findings))
     rows = [
-        f"{'#':>2}  {'verdict':8} {'tasks':>8} {'growth':>10} {'oldest':>8}  {'started at':{wide}}  waits for"
+        f"{'#':>2}  {'verdict':8} {'tasks':>8} {'memory':>8} {'growth':>10} {'oldest':>8}  "
+        f"{'started at':{wide}}  waits for"
     ]
     for rank, one in enumerate(findings, 1):
         pace = "" if one.slope_per_s is None else _pace(one.slope_per_s)
         age = "" if one.age is None else _span(one.age)
         waits = one.blocked_on.partition(" at ")[0] or "-"
         rows.append(
-            f"{rank:>2}  {one.verdict:8} {one.count:>8,} {pace:>10} {age:>8}  {_tail(one.site, wide):{wide}}  {waits}"
+            f"{rank:>2}  {one.verdict:8} {one.count:>8,} {_size(one.bytes_held):>8} {pace:>10} {age:>8}  "
+            f"{_tail(one.site, wide):{wide}}  {waits}"
         )
     return rows
 
@@ -233,6 +249,7 @@ def _block(rank: int, one: Finding) -> str:
         ("waits for", one.blocked_on or (_GONE if one.verdict == "LOST" else _AWAKE)),
         ("owner", one.owner or "none"),
         ("held by", one.held_by or ""),
+        ("memory", _memory(one)),
         ("traces", ", ".join(one.trace_ids) or "none known"),
     ]
     lines += [_wrapped(text, f"   {label:<10} ") for label, text in facts if text]
@@ -242,6 +259,21 @@ def _block(rank: int, one: Finding) -> str:
     ]
     lines.append(_wrapped(one.advice, f"   {'do':<10} "))
     return "\n".join(lines)
+
+
+def _memory(one: Finding) -> str:
+    if one.bytes_each is None:
+        return ""
+    return f"{_size(one.bytes_each)} each, {_size(one.bytes_held)} in all, at least"
+
+
+def _size(count: int | None) -> str:
+    if count is None:
+        return ""
+    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= step:
+            return f"{count / step:.1f} {unit}"
+    return f"{count} B"
 
 
 def _who(one: Finding) -> str:

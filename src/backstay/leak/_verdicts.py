@@ -32,6 +32,7 @@ from backstay.leak._sampler import Sampler
 __all__ = ["backing_of", "find", "place_of", "ranked"]
 
 _HORIZON_S = 3600.0
+_TYPICAL_BYTES = 2_000  # of a task whose memory is not known
 _ELDERS = 16  # the oldest of a site speak for those who stay
 # Of equal impact leads who says more about the cause.
 _TIE_ORDER: dict[Verdict, int] = {
@@ -69,8 +70,18 @@ def find(census: Census, sampler: Sampler | None) -> tuple[list[Finding], dict[S
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
-    """Order findings by impact; of equal impact, who says more about the cause comes first."""
-    return sorted(findings, key=lambda one: (-one.impact, -_TIE_ORDER[one.verdict], one.site))
+    """Order findings by the memory that will be held in an hour if nothing changes.
+
+    A task that merely outlives somebody may be a keeper, and may hold a cache: these come last,
+    however much they hold. Of equal impact, who says more about the cause comes first.
+    """
+
+    def rank(one: Finding) -> tuple[bool, float, int, str]:
+        each = one.bytes_each or _TYPICAL_BYTES
+        mild = one.verdict in ("ORPHAN", "OVERDUE")
+        return mild, -one.impact * each, -_TIE_ORDER[one.verdict], one.site
+
+    return sorted(findings, key=rank)
 
 
 def backing_of(elders: Iterable[Witness]) -> Backing:

@@ -17,4 +17,4 @@ def test_a_finding_survives_the_wire() -> None:
     document = json.loads(json.dumps(finding.to_json()))
     assert document["trace_ids"] == ["t1", "t2"]
     assert document["detail"] == ["why"]
-    assert set(document) == set(Finding.__slots__)
+    assert set(document) == {*Finding.__slots__, "bytes_held"}
