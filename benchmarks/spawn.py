@@ -14,7 +14,8 @@ import gc
 import os
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import aiojobs
@@ -41,16 +42,23 @@ async def bare() -> None:
 _factories: dict[asyncio.AbstractEventLoop, Any] = {}
 
 
-def tracking_factory(loop: asyncio.AbstractEventLoop, *, pure: bool) -> Any:
-    """Install tracking, in Python or with the C extension, and return its factory."""
+@contextmanager
+def extension(*, wanted: bool) -> Iterator[None]:
+    """Have the C extension used inside, or not, whatever the environment says."""
     former = os.environ.get("BACKSTAY_PURE")
-    os.environ["BACKSTAY_PURE"] = "1" if pure else "0"
+    os.environ["BACKSTAY_PURE"] = "0" if wanted else "1"
     try:
-        backstay.install(loop)
+        yield
     finally:
         del os.environ["BACKSTAY_PURE"]
         if former is not None:
             os.environ["BACKSTAY_PURE"] = former
+
+
+def tracking_factory(loop: asyncio.AbstractEventLoop, *, pure: bool) -> Any:
+    """Install tracking, in Python or with the C extension, and return its factory."""
+    with extension(wanted=not pure):
+        backstay.install(loop)
     return loop.get_task_factory()
 
 

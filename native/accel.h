@@ -1,7 +1,7 @@
 /* backstay._accel: what the files of the extension share.
  *
  * Everything here has a twin in Python that decides what is right; see
- * docs/decisions/0007-an-optional-accelerator.md. Only documented API of CPython is used.
+ * docs/decisions/0007-an-optional-accelerator.md. Only what the public headers of CPython offer is used.
  */
 #ifndef BACKSTAY_ACCEL_H
 #define BACKSTAY_ACCEL_H
