@@ -11,11 +11,13 @@ __all__ = [
     "CallRejected",
     "DeadlineHit",
     "GuardMoved",
+    "LeakFound",
     "OrphansFound",
     "ScopeEnded",
     "call_rejected",
     "deadline_hit",
     "guard_moved",
+    "leak_found",
     "loop_blocked",
     "orphans_found",
     "scope_ended",
@@ -54,6 +56,21 @@ class OrphansFound:
     count: int
     sites: tuple[str, ...]  # distinct spawn sites, "file:line", at most 8
     trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeakFound:
+    """A verdict was told of a spawn site for the first time, or again after it had gone."""
+
+    verdict: str  # "GROWING", "LEAKED", "LOST", "ORPHAN", "OVERDUE", "STUCK" or "UNDEAD"
+    site: str  # "path:line" that started the tasks
+    function: str  # that contains the line
+    owner: str  # "kind name"; "" without one
+    count: int  # tasks accused
+    bytes_held: int | None  # memory that they hold alone, at least
+    blocked_on: str
+    trace_ids: tuple[str, ...]  # of requests that started them, at most 5
+    advice: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +116,6 @@ deadline_hit: Hook[DeadlineHit] = Hook("deadline_hit")
 orphans_found: Hook[OrphansFound] = Hook("orphans_found")
 call_rejected: Hook[CallRejected] = Hook("call_rejected")
 guard_moved: Hook[GuardMoved] = Hook("guard_moved")
+leak_found: Hook[LeakFound] = Hook("leak_found")
 loop_blocked: Hook[BlockRecord] = Hook("loop_blocked")
 """Emitted when a block is noticed, each second while it lasts, and when it is over."""

@@ -21,6 +21,7 @@ from backstay.leak._report import Report, report
 from backstay.leak._sampler import Sampler, SamplerStatistics
 from backstay.leak._spawn_caps import CapStatistics, SpawnCaps
 from backstay.leak._trend import Slope, Trend, mann_kendall, theil_sen
+from backstay.leak._watch import Watch, WatchStatistics
 
 __all__ = [
     "Backing",
@@ -51,6 +52,8 @@ __all__ = [
     "SpawnCaps",
     "Trend",
     "Verdict",
+    "Watch",
+    "WatchStatistics",
     "Witness",
     "birth_row",
     "expect",

@@ -146,9 +146,9 @@ class SpawnCaps:
         self._counts += 1
         self._over = {}
         closed: dict[_Line, tuple[str, int, int]] = {}
-        least = min([*self._sites.values(), *([self._most] if self._most else [])])
+        caps = [*self._sites.values(), *([self._most] if self._most else [])]
         for line, many in alive.items():
-            if many < least * _REOPEN:
+            if many < min(caps) * _REOPEN:
                 continue
             found = resolve_site(codes[line[0]], line[1])
             if found is None or is_ours(found.file):
