@@ -51,6 +51,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="SOCKET",
         help="where the admin plane listens: a path, 127.0.0.1:PORT, or off",
     )
+    add("--log-leaks", action="store_true", help="write each new leak verdict to the log")
     add("--leak-interval", type=seconds, metavar="S", help="seconds between samples (30; 0 = none)")
     add("--block-limit", type=seconds, metavar="S", help="what counts as a blocked loop (0.1)")
     add("--no-sysmon", action="store_true", default=None, help="do not watch for blocked loops")
@@ -167,7 +168,9 @@ def _run_script(
         from backstay.observe.admin import AdminServer
 
         interval = 30.0 if args.leak_interval is None else args.leak_interval
-        admin = cleanup.enter_context(AdminServer(args.admin, leak_interval=interval))
+        admin = cleanup.enter_context(
+            AdminServer(args.admin, leak_interval=interval, log_leaks=args.log_leaks)
+        )
         if blocks is not None:
             admin.watch_blocks(blocks.statistics)
     argv0 = (program.main.__file__ or name) if is_module else name

@@ -55,7 +55,12 @@ def serve(args: argparse.Namespace, target: str) -> int:
         admin: AdminServer | None = None
         if args.admin != "off":
             interval = _or(args.leak_interval, 30.0)
-            admin = AdminServer(args.admin, leak_interval=interval, ready=lambda: readiness.ready)
+            admin = AdminServer(
+                args.admin,
+                leak_interval=interval,
+                log_leaks=args.log_leaks,
+                ready=lambda: readiness.ready,
+            )
             stack.enter_context(admin)
         blocks = stack.enter_context(watch_blocks(args))
         if admin is not None and blocks is not None:

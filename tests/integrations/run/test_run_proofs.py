@@ -46,3 +46,15 @@ def test_a_watch_wants_sensible_seconds(backstay: Command) -> None:
         assert refused.returncode == 2
         assert "--watch" in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+def test_new_verdicts_are_written_to_the_log(start: Start) -> None:
+    """Once each, by the process itself, when that was asked for."""
+    process = start(
+        *("run", "web:app", "--port", "0", "--admin", "own.sock", "--lame-duck", "0"),
+        *("--leak-interval", "0.3", "--log-leaks"),
+    )
+    process.get("/leak")
+    process.wait_for("STUCK: 1 tasks started at web.py:")
+    process.signal(signal.SIGTERM)
+    process.end()

@@ -50,6 +50,7 @@ class Documents:
         self,
         *,
         leak_interval: float,
+        log_leaks: bool = False,
         ready: Callable[[], bool],
         requests: Callable[[], object] | None,
     ) -> None:
@@ -66,6 +67,7 @@ class Documents:
         self._pulses = Pulses()
         self._guard_table = GuardTable()
         self._samplers: dict[asyncio.AbstractEventLoop, leak.Sampler] = {}
+        self._watch = leak.Watch() if log_leaks else None
         self._provers: dict[asyncio.AbstractEventLoop, leak.Prover] = {}
         self._next_sample = self._started_at + min(leak_interval, _FIRST_SAMPLE_S)
         self._routes: dict[str, Callable[[Request], tuple[int, object]]] = {
@@ -114,9 +116,21 @@ class Documents:
             except Exception:
                 _log.exception("a sample for the leak report failed; the next one may succeed")
             pause = max(pause, sampler.next_interval)
+        self._tell_leaks()
         self._guard_table.ask()  # so that there is a reading of late once a loop is blocked
         # Before the first loop exists there is nothing to sample: look again soon, not in 30 s.
         self._next_sample = now() + (pause if loops else min(pause, _FIRST_SAMPLE_S))
+
+    def _tell_leaks(self) -> None:
+        """Write a log record for each verdict that is new, if that is wanted."""
+        if self._watch is None:
+            return
+        try:
+            report = self._report(prove=True)
+            if report is not None:
+                self._watch.see(report)
+        except Exception:
+            _log.exception("the leak report failed; the next one may succeed")
 
     # -- documents ---------------------------------------------------------------
 

@@ -90,6 +90,7 @@ class AdminServer:
         socket_path: str | os.PathLike[str] | None = None,
         *,
         leak_interval: float = 30.0,
+        log_leaks: bool = False,
         ready: Callable[[], bool] = lambda: True,
         requests: Callable[[], object] | None = None,
     ) -> None:
@@ -99,11 +100,15 @@ class AdminServer:
             socket_path: where; None for the user's runtime directory, a path, or
                 a loopback address such as ``127.0.0.1:9400``.
             leak_interval: seconds between two samples for the leak report; 0 for none.
+            log_leaks: whether each new verdict is written to the log (logger "backstay.leak"), with the
+                trace ids of the requests that it came from; looked for after each sample, by a proof too.
             ready: tells whether the process wants traffic; called from another thread.
             requests: returns the guard's statistics; called from another thread.
         """
         self._where = socket_path
-        self._documents = Documents(leak_interval=leak_interval, ready=ready, requests=requests)
+        self._documents = Documents(
+            leak_interval=leak_interval, log_leaks=log_leaks, ready=ready, requests=requests
+        )
         self._listener: Listener | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
