@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 from backstay._base import now
+from backstay.leak._elders import elders
 from backstay.leak._finding import Finding
 from backstay.leak._places import is_ours, relative
 from backstay.leak._rings import ring_through, rings, stuck
@@ -28,8 +29,6 @@ __all__ = ["deadlocks"]
 
 AnyTask = asyncio.Task[Any]
 
-_ASKED_OF_ALL = 1_000  # so many tasks are all read; of more, `_PER_CODE` of each coroutine function
-_PER_CODE = 64
 _MOST_RINGS = 16
 _SHOWN = 12  # members of a ring that are told one by one
 _BREATH_S = 1e-3  # between the two looks, when the loop runs meanwhile
@@ -50,7 +49,7 @@ def deadlocks(loop: asyncio.AbstractEventLoop) -> list[Finding]:
 
 
 def _look(loop: asyncio.AbstractEventLoop) -> list[Finding]:
-    graph = WaitGraph(loop, _chosen(live_tasks(loop)))
+    graph = WaitGraph(loop, elders(live_tasks(loop)))
     held_up = stuck(graph.waits)
     found = rings(graph.waits, held_up)
     if not found:
@@ -79,22 +78,6 @@ def _look(loop: asyncio.AbstractEventLoop) -> list[Finding]:
         if finding is not None:
             findings.append(finding)
     return findings
-
-
-def _chosen(tasks: list[AnyTask]) -> list[AnyTask]:
-    """All tasks of a small loop; of a crowd the oldest of each coroutine function."""
-    if len(tasks) <= _ASKED_OF_ALL:
-        return tasks
-    groups: dict[int, list[tuple[float, AnyTask]]] = {}
-    for task in tasks:
-        code = getattr(task.get_coro(), "cr_code", None)
-        born = getattr(task, "_born", 0.0)
-        groups.setdefault(id(code), []).append((born, task))
-    chosen: list[AnyTask] = []
-    for group in groups.values():
-        group.sort(key=lambda one: one[0])
-        chosen += [task for _, task in group[:_PER_CODE]]
-    return chosen
 
 
 def _has_deadline(task: AnyTask) -> bool:

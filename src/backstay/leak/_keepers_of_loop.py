@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from backstay.leak._keeper import Keeper, counted, named_code
 from backstay.leak._places import is_ours, relative
-from backstay.leak._timers import pending_timers
+from backstay.leak._timers import parts_of, pending_timers
 from backstay.tasks import blocked_on
 from backstay.tasks._await_chain import kind_of
 
@@ -32,7 +32,7 @@ _OUR_CLOCK = "Tracking._on_tick"
 
 def loop_keepers(loop: Loop) -> list[Keeper]:
     """Name what `loop` still has to do; callable from any thread."""
-    parts = gc.get_referents(loop)
+    parts = list({id(part): part for part in parts_of(loop)}.values())
     found = [*_timers(loop)]
     found += _servers(parts)
     found += _connections(parts)

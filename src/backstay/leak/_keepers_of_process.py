@@ -8,7 +8,6 @@ idles: the executor ends it at once when asked to.
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,7 @@ from typing import Any
 
 from backstay.leak._keeper import Keeper, counted, named_code
 from backstay.leak._places import is_ours, relative
+from backstay.leak._timers import parts_of
 from backstay.tasks._await_chain import kind_of
 from backstay.tasks._code_origin import origin_of
 
@@ -39,7 +39,7 @@ def process_keepers(loops: Iterable[asyncio.AbstractEventLoop]) -> list[Keeper]:
     executors = [
         part
         for loop in loops
-        for part in gc.get_referents(loop)
+        for part in {id(one): one for one in parts_of(loop)}.values()
         if issubclass(kind_of(part), ThreadPoolExecutor)
     ]
     return counted([*_threads(executors), *_queued(executors), *_children()])

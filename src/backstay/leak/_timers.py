@@ -40,7 +40,7 @@ from backstay.leak._trial_deletion import awaited_by
 from backstay.tasks._await_chain import kind_of
 from backstay.tasks._tracking import Tracking
 
-__all__ = ["Reach", "ended_by_timers", "pending_timers"]
+__all__ = ["Reach", "ended_by_timers", "parts_of", "pending_timers"]
 
 AnyTask = asyncio.Task[Any]
 
@@ -121,16 +121,32 @@ def _is_limit(kind: type[Any]) -> bool:
     return kind.__module__ in _LIMITS
 
 
+def parts_of(loop: asyncio.AbstractEventLoop) -> list[Any]:
+    """Return what a loop refers to by its attributes, whichever kind of loop it is.
+
+    The attributes of a loop written in Python lie in the object itself, until somebody asks for
+    its `__dict__`: from then on, before Python 3.13, the collector sees that dict in their place.
+    """
+    parts = gc.get_referents(loop)
+    for part in parts.copy():
+        if kind_of(part) is dict:
+            entries = [*part.items()]
+            if entries and all(kind_of(name) is str for name, _ in entries):
+                parts += [value for _, value in entries]
+    return parts
+
+
 def pending_timers(loop: asyncio.AbstractEventLoop) -> list[Any]:
     """Return the timer handles of a loop that have not been cancelled.
 
     They are found among what the loop refers to, since each kind of loop keeps them its own way.
     """
     found: list[Any] = []
-    for thing in gc.get_referents(loop):
+    for thing in parts_of(loop):
         if kind_of(thing) in (list, set):
             found += [one for one in thing if kind_of(one).__name__ == "TimerHandle"]
-    return [one for one in found if not one.cancelled()]
+    alone = {id(one): one for one in found}
+    return [one for one in alone.values() if not one.cancelled()]
 
 
 def ended_by_timers(
