@@ -27,6 +27,8 @@ ALL = (
     "gate_fairness",
     "guard_pool",
     "overload",
+    "leaks",
+    "leak_tracking",
 )
 HERE = Path(__file__).parent
 

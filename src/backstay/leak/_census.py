@@ -44,6 +44,7 @@ MAX_ASKED = _OLDEST + 3 * _FLAGGED + _EVENLY
 # pauses for about a millisecond at a time and not for the 5 ms of a forced switch.
 _STRIDE = 512
 _BREATH_S = 50e-6
+_ASKED_AT_A_TIME = 16  # tasks between two breaths, when asking what they wait for
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,11 @@ def take_census(
     everybody = live_tasks(loop)
     tasks = unexpected(everybody)
     graces = _Graces(orphan_grace, overdue_grace, undead_grace)
-    sites = [_question(pile, tasks, at, graces) for pile in _pile_up(tasks)]
+    breathe = _breather()
+    sites: list[SiteCensus] = []
+    for pile in _pile_up(tasks):
+        breathe()
+        sites.append(_question(pile, tasks, at, graces, breathe))
     sites.sort(key=lambda site: -site.alive)
     return Census(at, time.thread_time() - begun, len(everybody), tuple(sites))
 
@@ -289,7 +294,9 @@ class _Flags(NamedTuple):
     undead: set[int]
 
 
-def _question(pile: _Pile, tasks: list[AnyTask], at: float, graces: _Graces) -> SiteCensus:
+def _question(
+    pile: _Pile, tasks: list[AnyTask], at: float, graces: _Graces, breathe: Callable[[], None]
+) -> SiteCensus:
     order = sorted(
         range(len(pile.members)), key=lambda k: -math.inf if (b := pile.births[k]) is None else b
     )
@@ -301,6 +308,11 @@ def _question(pile: _Pile, tasks: list[AnyTask], at: float, graces: _Graces) -> 
     asked_in_order = [k for k in order if k in asked]
     place = {k: index for index, k in enumerate(asked_in_order)}
     ages = sorted(max(0.0, at - born) for born in pile.births if born is not None)
+    witnesses: list[Witness] = []
+    for index, k in enumerate(asked_in_order):
+        if not index % _ASKED_AT_A_TIME:
+            breathe()
+        witnesses.append(_ask(tasks[pile.members[k]], pile.owners[k], at, k, flags))
     return SiteCensus(
         site=pile.site,
         alive=len(order),
@@ -310,9 +322,7 @@ def _question(pile: _Pile, tasks: list[AnyTask], at: float, graces: _Graces) -> 
         age_min=ages[0] if ages else None,
         age_median=ages[len(ages) // 2] if ages else None,
         age_max=ages[-1] if ages else None,
-        witnesses=tuple(
-            _ask(tasks[pile.members[k]], pile.owners[k], at, k, flags) for k in asked_in_order
-        ),
+        witnesses=tuple(witnesses),
         even=tuple(place[k] for k in even),
     )
 
