@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from types import (
@@ -22,6 +21,7 @@ from types import (
 )
 from typing import Any
 
+from backstay.leak._namespaces import namespaces
 from backstay.leak._places import is_ours
 from backstay.tasks import live_tasks
 from backstay.tasks._await_chain import kind_of, walk
@@ -74,14 +74,15 @@ def name_holders(
 
 def _roots(wanted: set[int], loop: asyncio.AbstractEventLoop) -> Iterator[Root]:
     """Yield where to begin, with words for it: globals of the program, tasks, other globals."""
-    own: list[tuple[str, ModuleType]] = []
-    foreign: list[tuple[str, ModuleType]] = []
-    for name, module in [*sys.modules.items()]:
-        file = getattr(module, "__file__", None) or ""
-        if not isinstance(module, ModuleType) or is_ours(file):
+    own: list[tuple[str, dict[str, Any]]] = []
+    foreign: list[tuple[str, dict[str, Any]]] = []
+    for name, namespace in namespaces():
+        known = namespace.get("__file__")
+        file = known if type(known) is str else ""
+        if is_ours(file):
             continue
         standard = file.startswith(_STANDARD) or "site-packages" in file or not file
-        (foreign if standard and name != "__main__" else own).append((name, module))
+        (foreign if standard and name != "__main__" else own).append((name, namespace))
     yield from _globals(own)
     for task in live_tasks(loop)[:_MOST_TASKS]:
         if id(task) in wanted:
@@ -92,9 +93,9 @@ def _roots(wanted: set[int], loop: asyncio.AbstractEventLoop) -> Iterator[Root]:
     yield from _globals(foreign)
 
 
-def _globals(modules: list[tuple[str, ModuleType]]) -> Iterator[Root]:
-    for module_name, module in modules:
-        for name, thing in [*vars(module).items()]:
+def _globals(modules: list[tuple[str, dict[str, Any]]]) -> Iterator[Root]:
+    for module_name, namespace in modules:
+        for name, thing in [*namespace.items()]:
             kind = kind_of(thing)
             if kind.__flags__ & _TRACED and not issubclass(kind, _STOPS):
                 yield thing, f"{module_name}.{name}"

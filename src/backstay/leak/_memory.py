@@ -17,6 +17,7 @@ from operator import sub
 from types import FunctionType, ModuleType
 from typing import Any
 
+from backstay.leak._namespaces import namespaces
 from backstay.leak._places import relative
 from backstay.tasks import info, live_tasks
 from backstay.tasks._await_chain import kind_of
@@ -96,7 +97,7 @@ class _Walk:
         self.tasks = len(tasks)
         self.edges: dict[int, int] = dict.fromkeys(map(id, tasks), 0)
         self.sizes: dict[type[Any], _Size | None] = {}
-        self.passed_by = {id(vars(module)) for module in [*sys.modules.values()] if module}
+        self.passed_by = {id(namespace) for _, namespace in namespaces()}
 
     def run(self, budget: int) -> MemoryHeld:
         """Collect, tell apart what is shared, and add up the rest."""

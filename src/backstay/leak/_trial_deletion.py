@@ -37,6 +37,7 @@ from types import AsyncGeneratorType, FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
 from backstay._base import accelerated
+from backstay.leak._namespaces import namespaces
 from backstay.tasks._await_chain import kind_of
 
 __all__ = ["HELD", "LIVE", "UNHELD", "Judgement", "awaited_by", "judge"]
@@ -116,7 +117,7 @@ def judge(
 
 def _namespaces() -> set[int]:
     """Return the ids of the namespaces of all modules; what they refer to is alive."""
-    return {id(vars(module)) for module in [*sys.modules.values()] if module}
+    return {id(namespace) for _, namespace in namespaces()}
 
 
 class _Trial:
