@@ -31,7 +31,16 @@ from backstay.tasks._blocked_on import blocked_on
 from backstay.tasks._spawn_site import resolve_site
 from backstay.tasks._tracked_task import cancel_stamp, card_of
 
-__all__ = ["Census", "Group", "Site", "SiteCensus", "Witness", "births_by_site", "take_census"]
+__all__ = [
+    "Census",
+    "Group",
+    "Site",
+    "SiteCensus",
+    "Witness",
+    "births_by_site",
+    "breather",
+    "take_census",
+]
 
 AnyTask = asyncio.Task[Any]
 
@@ -226,7 +235,7 @@ class _Pile:
 
 def _pile_up(tasks: list[AnyTask]) -> list[_Pile]:
     by_code: dict[tuple[int, int], _Pile] = {}  # the id is safe: the task holds the code object
-    breathe = _breather()
+    breathe = breather()
     for index, task in enumerate(tasks):
         if not index % _STRIDE:
             breathe()
@@ -267,7 +276,8 @@ def _site_of(task: AnyTask, code: CodeType | None, lasti: int) -> Site:
     return Site(file, int(line) if line.isdigit() else 0, card.coroutine, False)
 
 
-def _breather() -> Callable[[], None]:
+def breather() -> Callable[[], None]:
+    """Return what to call now and then in long work: a short sleep, but not on a loop's own thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from backstay._base import now, wall
 from backstay.errors import UsageError
 from backstay.leak._census import Census, Site, take_census
 from backstay.leak._deadlock import deadlocks
 from backstay.leak._finding import Finding
+from backstay.leak._generators import AbandonedGenerators
 from backstay.leak._growth_rule import Growth
+from backstay.leak._looks import looks_of
 from backstay.leak._losses import lost_findings
 from backstay.leak._memory import memory_by_site
 from backstay.leak._proof import Proof
@@ -27,6 +29,7 @@ Busy = tuple[str, str, int, str]
 
 _FORMAT = 1  # raised when a field of the JSON document changes its meaning
 _WIDTH = 100
+_SHOWN = 10  # kinds of abandoned generators
 _WEIGHED = 20  # findings whose memory is estimated
 _AWAKE = "nothing: it is ready to run"
 _GONE = "nothing: it is gone"
@@ -47,6 +50,7 @@ class Report:
     growth: str  # "judged", or in one sentence why it cannot be judged yet
     growth_needs_s: float  # about how many seconds until it can; 0.0 when judged
     busiest: tuple[Busy, ...]  # the sites with most tasks
+    generators: tuple[AbandonedGenerators, ...] = ()  # begun, and in no task's hands; evidence only
     proof: str = "not asked for"  # what was proved and of how many, or why nothing could be
 
     def to_json(self) -> dict[str, object]:
@@ -64,6 +68,7 @@ class Report:
             "growth": self.growth,
             "growth_needs_s": round(self.growth_needs_s, 1),
             "proof": self.proof,
+            "generators": [asdict(one) for one in self.generators],
             "busiest": [
                 {"site": site, "function": function, "alive": alive, "movement": movement}
                 for site, function, alive, movement in self.busiest
@@ -79,6 +84,8 @@ class Report:
             blocks += [_block(rank, one) for rank, one in enumerate(self.findings, 1)]
         else:
             blocks.append(_innocent(self))
+        if self.generators:
+            blocks.append(_standing(self.generators))
         if self.growth != "judged":
             blocks.append(_wrapped(f"Growth cannot be judged yet: {self.growth}.", ""))
         if self.proof != "not asked for":
@@ -123,7 +130,10 @@ def report(
     findings = [*findings, *deadlocks(loop)]
     if proof is not None:
         findings = join_proof(findings, proof, _alive(census))
-    findings = ranked(_weighed([*findings, *lost_findings(lost_tasks(loop), census)], loop))
+    looks = looks_of(loop)
+    looks.take(loop, census.taken_at)
+    findings = _weighed([*findings, *lost_findings(lost_tasks(loop), census)], loop)
+    findings = ranked([*findings, *looks.piles])
     known = sampler.statistics() if sampler is not None else None
     why, needs = _growth_state(known, growths)
     began = sampler.started_at if sampler is not None else None
@@ -139,6 +149,7 @@ def report(
         growth=why,
         growth_needs_s=needs,
         busiest=_busiest(census, growths),
+        generators=looks.generators,
         proof=_proof_state(proof),
     )
 
@@ -293,6 +304,21 @@ def _innocent(report: Report) -> str:
             + ("" if movement == "unsure" else f"  [{movement}]")
             for site, function, alive, movement in report.busiest[:5]
         ]
+    return "\n".join(lines)
+
+
+def _standing(generators: tuple[AbandonedGenerators, ...]) -> str:
+    lines = ["Async generators that were begun, and that no task has in hand:"]
+    lines += [
+        _wrapped(
+            f"{one.count:,} × {one.function} ({one.definition}) at the yield in {one.suspended_at}, for "
+            f"{_span(one.seen_for_s)} or more",
+            "  ",
+        )
+        for one in generators[:_SHOWN]
+    ]
+    if len(generators) > _SHOWN:
+        lines.append(f"  … and {len(generators) - _SHOWN} more kinds")
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from backstay._base import now
 from backstay.leak._census import Site, births_by_site
 from backstay.leak._growth_rule import Backing, Growth, GrowthRule
 from backstay.leak._history import History
+from backstay.leak._looks import looks_of
 
 __all__ = ["Sampler", "SamplerStatistics"]
 
@@ -117,6 +118,7 @@ class Sampler:
             self._last_cost_s = time.thread_time() - begun
             if self.started_at is None:
                 self.started_at = at
+        looks_of(self.loop).take(self.loop, at)
         return True
 
     @property
