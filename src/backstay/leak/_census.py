@@ -205,7 +205,7 @@ def take_census(
     everybody = live_tasks(loop)
     tasks = unexpected(everybody)
     graces = _Graces(orphan_grace, overdue_grace, undead_grace)
-    breathe = _breather()
+    breathe = breather()
     sites: list[SiteCensus] = []
     for pile in _pile_up(tasks):
         breathe()
