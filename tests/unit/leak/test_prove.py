@@ -250,12 +250,18 @@ def test_the_main_task_is_left_alone() -> None:
     async def main() -> leak.Proof:
         found: list[leak.Proof] = []
         gone = asyncio.Event()
-        asyncio.get_running_loop().call_later(0.01, lambda: found.append(prove()))
-        asyncio.get_running_loop().call_later(0.02, asyncio.current_task().cancel)
+        me = asyncio.current_task()
+        assert me is not None
+
+        def look() -> None:
+            found.append(prove())
+            me.cancel()
+
+        asyncio.get_running_loop().call_later(0.01, look)
         try:
             await gone.wait()
         except asyncio.CancelledError:
-            asyncio.current_task().uncancel()
+            me.uncancel()
         return found[0]
 
     assert asyncio.run(main()).proved == ()
