@@ -9,6 +9,9 @@ __all__ = ["Finding", "Verdict"]
 
 Verdict = Literal["GROWING", "LEAKED", "LOST", "ORPHAN", "OVERDUE", "STUCK", "UNDEAD"]
 
+# Evidence of a shape of its own has a page of its own.
+_SHAPES = {"deadlock": "deadlock", "pile": "piles"}
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -40,9 +43,16 @@ class Finding:
         """Memory that the accused tasks hold, at least; None when it is not known."""
         return None if self.bytes_each is None else self.bytes_each * self.count
 
+    @property
+    def page(self) -> str:
+        """The page of the documentation that explains it: what it means, typical code, the cure."""
+        shape = self.detail[0].partition(":")[0] if self.detail else ""
+        return f"docs/reference/verdicts/{_SHAPES.get(shape, self.verdict.lower())}.md"
+
     def to_json(self) -> dict[str, object]:
         """Return the fields as they are, tuples as lists."""
         document = asdict(self)
+        document["page"] = self.page
         document["bytes_held"] = self.bytes_held
         document["trace_ids"] = list(self.trace_ids)
         document["detail"] = list(self.detail)

@@ -255,13 +255,17 @@ def _table(findings: tuple[Finding, ...]) -> list[str]:
 
 def _block(rank: int, one: Finding) -> str:
     lines = [f"{rank}. {one.verdict}  {one.site}  in {one.function}()"]
+    heap = one.page.endswith("piles.md")  # of callbacks: no task is accused
     facts = [
-        ("task", _who(one)),
-        ("waits for", one.blocked_on or (_GONE if one.verdict == "LOST" else _AWAKE)),
-        ("owner", one.owner or "none"),
+        ("what" if heap else "task", _who(one)),
+        (
+            "waits for",
+            "" if heap else one.blocked_on or (_GONE if one.verdict == "LOST" else _AWAKE),
+        ),
+        ("owner", "" if heap else one.owner or "none"),
         ("held by", one.held_by or ""),
         ("memory", _memory(one)),
-        ("traces", ", ".join(one.trace_ids) or "none known"),
+        ("traces", "" if heap else ", ".join(one.trace_ids) or "none known"),
     ]
     lines += [_wrapped(text, f"   {label:<10} ") for label, text in facts if text]
     lines += [
@@ -269,6 +273,7 @@ def _block(rank: int, one: Finding) -> str:
         for index, text in enumerate(one.detail)
     ]
     lines.append(_wrapped(one.advice, f"   {'do':<10} "))
+    lines.append(f"   {'read':<10} {one.page}")
     return "\n".join(lines)
 
 
@@ -290,6 +295,8 @@ def _size(count: int | None) -> str:
 def _who(one: Finding) -> str:
     if one.verdict == "LOST":
         return f"{one.task_name}, {one.count:,} lost; {one.alive:,} alive"
+    if one.page.endswith("piles.md"):
+        return f"{one.count:,} {one.task_name}"
     return f"{one.task_name}, {one.count:,} accused of {one.alive:,} alive"
 
 

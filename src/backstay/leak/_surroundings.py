@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import sysconfig
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +29,7 @@ from types import (
 )
 from typing import Any
 
+from backstay.leak._namespaces import namespaces
 from backstay.leak._places import is_ours
 from backstay.tasks._await_chain import kind_of, walk
 
@@ -89,10 +89,10 @@ class Surroundings:
 
     def of_globals(self) -> None:
         """Walk from the globals of the program's own modules."""
-        for module_name, module in [*sys.modules.items()]:
-            if not isinstance(module, ModuleType) or not _is_own(module_name, module):
+        for module_name, namespace in namespaces():
+            if not _is_own(module_name, namespace.get("__file__")):
                 continue
-            for name, thing in [*vars(module).items()]:
+            for name, thing in [*namespace.items()]:
                 if not name.startswith("__") and self._meet(thing, f"{module_name}.{name}", 0):
                     self._walk(thing, f"{module_name}.{name}")
 
@@ -155,9 +155,9 @@ def _inside(here: Any) -> Iterator[Any]:
         yield from gc.get_referents(here)
 
 
-def _is_own(name: str, module: ModuleType) -> bool:
+def _is_own(name: str, file: object) -> bool:
     if name == "__main__":
         return True
-    file = getattr(module, "__file__", None) or ""
-    library = not file or file.startswith(_STANDARD) or "-packages" in file
-    return not library and not is_ours(file)
+    if not isinstance(file, str):
+        return False
+    return not file.startswith(_STANDARD) and "-packages" not in file and not is_ours(file)
