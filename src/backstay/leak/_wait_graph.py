@@ -72,9 +72,10 @@ class WaitGraph:
                     self._read(self.tasks[holder])
             todo = list(self._futures)[before:]
 
-    def signature(self, key: int) -> tuple[int, Wait | None]:
+    def signature(self, key: int) -> tuple[int, frozenset[int]]:
         """Return what tells whether a task still waits for the very same thing."""
-        return id(self._futures.get(key)), self.waits.get(key)
+        wait = self.waits.get(key)
+        return id(self._futures.get(key)), frozenset(wait.on if wait else ())
 
     # -- what each task is in the middle of -----------------------------------------
 
