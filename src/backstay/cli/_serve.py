@@ -21,6 +21,7 @@ from backstay.cli._application import load_application, put_working_directory_fi
 from backstay.cli._block_watch import watch_blocks
 from backstay.cli._port import bind, port_in_use, url_of
 from backstay.errors import UsageError
+from backstay.leak import keepers
 from backstay.lifecycle import (
     ExitWatchdog,
     Readiness,
@@ -176,9 +177,13 @@ class _Service:
             os._exit(exit_code(number))
 
     def _describe(self) -> list[str]:
-        found = leftovers(self._life.unfinished())
+        found = [str(one) for one in leftovers(self._life.unfinished())]
+        try:
+            found += [f"{one.kind} {one}" for one in keepers().holding]
+        except Exception as error:  # last words: half of them are better than none
+            found.append(f"what else is left could not be told ({type(error).__name__}: {error})")
         more = [f"and {len(found) - _LAST_LINES} more kinds"] if len(found) > _LAST_LINES else []
-        return [str(one) for one in found[:_LAST_LINES]] + more
+        return found[:_LAST_LINES] + more
 
     def _remove_socket(self) -> None:
         if self._admin is not None:

@@ -42,11 +42,15 @@ async def app(scope, receive, send):
     elif path.startswith("/block/"): time.sleep(float(path[7:]))
     elif path == "/leak": kept.append(asyncio.create_task(forever(), name="leaked"))
     elif path == "/stubborn": kept.append(asyncio.create_task(stubborn(), name="stubborn"))
+    elif path == "/job": asyncio.get_running_loop().run_in_executor(None, compute)
     elif path != "/": status = 404
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 
 kept = []
+
+def compute():
+    time.sleep(3600)  # job
 
 async def forever():
     await asyncio.Event().wait()

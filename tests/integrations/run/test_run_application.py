@@ -153,6 +153,17 @@ def test_a_blocked_loop_is_ended_after_the_grace(start: Start, room: Path) -> No
     assert sockets(room) == []
 
 
+def test_a_job_that_holds_up_the_exit_is_named(start: Start) -> None:
+    """Python waits for the threads of executors; the last resort says for which line."""
+    process = start(*RUN, "--grace", "1", "--lame-duck", "0")
+    assert process.get("/job") == (200, "ok")
+    process.signal(signal.SIGTERM)
+    assert process.end() == 0
+    assert "did not end within its grace (1 s)" in process.log
+    assert "left over: job compute at " in process.log
+    assert line_of("3600)  # job") in process.log
+
+
 def test_a_signal_during_start_up_ends_it(start: Start) -> None:
     """An application that takes for ever to start can be stopped."""
     process = start(*RUN, SLOW_STARTUP="1")
