@@ -25,11 +25,11 @@ from typing import Any, NamedTuple, cast
 from backstay._base import now
 from backstay.leak._expected import unexpected
 from backstay.leak._places import is_ours
-from backstay.leak._undead import heard_of, is_undead
+from backstay.leak._undead import refuses_to_end
 from backstay.tasks import Scope, info, live_tasks
 from backstay.tasks._blocked_on import blocked_on
 from backstay.tasks._spawn_site import resolve_site
-from backstay.tasks._tracked_task import cancel_stamp, card_of
+from backstay.tasks._tracked_task import card_of
 
 __all__ = [
     "Census",
@@ -343,7 +343,7 @@ def _flag(
     flags = _Flags(set(), set(), set())
     for k in order:
         task = tasks[pile.members[k]]
-        if task.cancelling() and is_undead(cancel_stamp(task), at, graces.undead, heard_of(task)):
+        if task.cancelling() and refuses_to_end(task, at, graces.undead):
             flags.undead.add(k)
         owner = pile.owners[k]
         if owner is None:

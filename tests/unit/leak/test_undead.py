@@ -140,6 +140,48 @@ async def test_a_scope_that_was_cancelled_does_not_accuse_its_host() -> None:
     await task
 
 
+@pytest.mark.parametrize("way", ["await", "gather", "group"])
+async def test_who_handed_the_cancel_down_waits_as_it_should(way: str) -> None:
+    """Of a parent and the child that does not end only the child is accused."""
+
+    async def parent() -> None:
+        child = deaf()
+        if way == "await":
+            await asyncio.create_task(child)
+        elif way == "gather":
+            await asyncio.gather(child, asyncio.sleep(1e6))
+        else:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child)
+
+    task = asyncio.create_task(parent(), name="parent")
+    await asyncio.sleep(1)
+    task.cancel()
+    await asyncio.sleep(30)
+    assert [one.task_name for one in undead()] == ["deaf"]
+    for other in asyncio.all_tasks():
+        if other is not asyncio.current_task() and other is not task:
+            await end(other)
+    await asyncio.wait([task])
+
+
+async def test_who_waits_for_a_task_that_nobody_asked_is_accused() -> None:
+    """It swallowed its cancel, and has begun something new to wait for."""
+
+    async def again() -> None:
+        try:
+            await asyncio.sleep(1e6)
+        except asyncio.CancelledError:
+            await asyncio.create_task(asyncio.sleep(1e6))
+
+    task = asyncio.create_task(again(), name="again")
+    await asyncio.sleep(1)
+    task.cancel()
+    await asyncio.sleep(30)
+    assert [one.task_name for one in undead()] == ["again"]
+    await end(task)
+
+
 @pytest.mark.real_loop
 async def test_on_a_blocked_loop_nobody_has_heard_anything_yet() -> None:
     """A cancel that was asked for while the loop is blocked is not held against the task."""

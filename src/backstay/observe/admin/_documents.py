@@ -196,6 +196,7 @@ class Documents:
             findings=tuple(sorted(findings, key=lambda finding: -finding.impact)),
             tasks=sum(one.tasks for one in reports),
             busiest=tuple(sorted(busiest, key=lambda busy: -busy[2])[:10]),
+            generators=tuple(one for each in reports for one in each.generators),
             proof="; ".join(dict.fromkeys(one.proof for one in reports)),
         )
 
