@@ -12,6 +12,8 @@
         ├── BarrierBroken             a barrier was aborted or reset                  (also a RuntimeError)
         ├── ChannelClosed             send on, receive from or close of a closed channel
         ├── GuardMisuse               a guard was set up or used against its rules    (caller's bug; also a RuntimeError)
+        ├── LifecycleMisuse           components need each other in a ring, …         (caller's bug; also a RuntimeError)
+        ├── StartFailed               a component did not start; what had started was stopped
         ├── ChannelMisuse             a channel was used in two event loops, …        (caller's bug; also a RuntimeError)
         ├── WouldBlock                a `…_nowait` call would have had to wait; nothing has happened
         ├── ExplorationFailure        a schedule under which the code fails  (a test's verdict; also an AssertionError)
@@ -46,6 +48,7 @@ __all__ = [
     "ExplorationFailure",
     "FullError",
     "GuardMisuse",
+    "LifecycleMisuse",
     "LimitError",
     "LockMisuse",
     "NoOwner",
@@ -55,6 +58,7 @@ __all__ = [
     "ScopeClosed",
     "ScopeMisuse",
     "ShedError",
+    "StartFailed",
     "SyncMisuse",
     "TargetGone",
     "UsageError",
@@ -121,6 +125,31 @@ class ChannelClosed(BackstayError):
     says that two tasks disagree about who ends the stream: let the one that
     sends be the one that closes.
     """
+
+
+class LifecycleMisuse(BackstayError, RuntimeError):
+    """A service was declared or used against its rules."""
+
+
+class StartFailed(BackstayError):
+    """A component did not start, or not in time; those that had started were stopped.
+
+    Attributes:
+        component: its name.
+    """
+
+    def __init__(self, message: str, *, component: str) -> None:
+        """Say which one and why; the error of the component is the cause."""
+        super().__init__(message)
+        self.component = component
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive pickling, with the name."""
+        return _rebuild_start_failed, (self.args[0], self.component)
+
+
+def _rebuild_start_failed(message: str, component: str) -> StartFailed:
+    return StartFailed(message, component=component)
 
 
 class ChannelMisuse(BackstayError, RuntimeError):

@@ -15,6 +15,7 @@ from backstay._base._events import (
     LeakFound,
     OrphansFound,
     ScopeEnded,
+    ServiceMoved,
     call_rejected,
     deadline_hit,
     guard_moved,
@@ -22,6 +23,7 @@ from backstay._base._events import (
     loop_blocked,
     orphans_found,
     scope_ended,
+    service_moved,
 )
 from backstay._base._histogram import Histogram
 from backstay._base._hooks import Hook
@@ -43,6 +45,7 @@ __all__ = [
     "OrphansFound",
     "RollingWindow",
     "ScopeEnded",
+    "ServiceMoved",
     "SystemClock",
     "accelerated",
     "call_rejected",
@@ -56,6 +59,7 @@ __all__ = [
     "random",
     "reseed",
     "scope_ended",
+    "service_moved",
     "use_clock",
     "wall",
 ]

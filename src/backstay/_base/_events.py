@@ -14,6 +14,7 @@ __all__ = [
     "LeakFound",
     "OrphansFound",
     "ScopeEnded",
+    "ServiceMoved",
     "call_rejected",
     "deadline_hit",
     "guard_moved",
@@ -21,6 +22,7 @@ __all__ = [
     "loop_blocked",
     "orphans_found",
     "scope_ended",
+    "service_moved",
 ]
 
 
@@ -111,6 +113,17 @@ class GuardMoved:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceMoved:
+    """A service changed its state: new, starting, running, draining, exited."""
+
+    service: str
+    before: str
+    after: str
+    why: str
+
+
+service_moved: Hook[ServiceMoved] = Hook("service_moved")
 scope_ended: Hook[ScopeEnded] = Hook("scope_ended")
 deadline_hit: Hook[DeadlineHit] = Hook("deadline_hit")
 orphans_found: Hook[OrphansFound] = Hook("orphans_found")
