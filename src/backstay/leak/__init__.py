@@ -7,8 +7,10 @@ be asked about any series of counts.
 """
 
 from backstay.leak._census import Census, Group, Site, SiteCensus, Witness, take_census
+from backstay.leak._deadlock import deadlocks
 from backstay.leak._expected import Expectation, expect
 from backstay.leak._finding import Finding, Verdict
+from backstay.leak._generators import AbandonedGenerators
 from backstay.leak._growth_rule import Backing, Growth, GrowthRule, Movement
 from backstay.leak._interceptor import InterceptionStatistics, Interceptor, Rule
 from backstay.leak._keeper import Keeper, KeeperKind
@@ -24,6 +26,7 @@ from backstay.leak._trend import Slope, Trend, mann_kendall, theil_sen
 from backstay.leak._watch import Watch, WatchStatistics
 
 __all__ = [
+    "AbandonedGenerators",
     "Backing",
     "CapStatistics",
     "Census",
@@ -56,6 +59,7 @@ __all__ = [
     "WatchStatistics",
     "Witness",
     "birth_row",
+    "deadlocks",
     "expect",
     "keepers",
     "left_over",

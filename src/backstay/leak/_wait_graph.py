@@ -4,11 +4,12 @@ A wait has an edge to a task in these cases and in no other:
 
 * It awaits a task, a shielded one, or several (`gather`, `wait`, a task group, a scope).
 * It waits for a primitive of ours that notes who holds it: `Mutex`, `RWMutex`, `Pool`.
-* It waits for an `asyncio.Lock`, or for places of a semaphore that knows how many it has
-  (`Semaphore`, `asyncio.BoundedSemaphore`), and every holder is *in the block*: a
-  suspended call inside ``async with lock:`` keeps the block's exit at hand, and the
-  garbage collector sees it there. Who took the lock by a bare `acquire()` is not seen,
-  and then nobody is accused. An `asyncio.Semaphore` does not know its own size.
+* It waits for an `asyncio.Lock`, for places of a semaphore that knows how many it has
+  (`Semaphore`, `asyncio.BoundedSemaphore`) or for a connection of an asyncpg pool, and
+  every holder is *in the block*: a suspended call inside ``async with lock:`` keeps the
+  block's exit at hand, and the garbage collector sees it there. Who took the lock by a
+  bare `acquire()` is not seen, and then nobody is accused. An `asyncio.Semaphore` does
+  not know its own size.
 
 Of several awaited tasks each one may end the wait, by failing; so do the holders of a
 semaphore, by giving a place back. Of the readers in front of a writer all must leave.
@@ -166,6 +167,13 @@ class WaitGraph:
             return None
         return [self.tasks[key] for key in inside], True
 
+    def _of_pool_queue(self, queue: Any, _: Any) -> _Holders:
+        """Who has all that a pool has to lend, when the queue is a pool's."""
+        inside = self._in_block(queue)
+        if not inside or queue._queue or sum(inside.values()) != queue._maxsize:
+            return None
+        return [self.tasks[key] for key in inside], True
+
     def _of_semaphore(self, semaphore: Any, _: Any) -> _Holders:
         inside = self._in_block(semaphore)
         if sum(inside.values()) != semaphore._size - semaphore._free:
@@ -214,6 +222,7 @@ _CONDITION_WAIT = "asyncio.locks", "Condition.wait"
 _READERS: Mapping[tuple[str, str], tuple[type[Any], _Reader]] = {
     ("asyncio.locks", "Lock.acquire"): (asyncio.Lock, WaitGraph._of_lock),
     ("asyncio.locks", "Semaphore.acquire"): (asyncio.BoundedSemaphore, WaitGraph._of_bounded),
+    ("asyncio.queues", "Queue.get"): (asyncio.Queue, WaitGraph._of_pool_queue),
     ("asyncio.tasks", "_wait"): (set, WaitGraph._of_set),
     ("asyncio.taskgroups", "TaskGroup.__aexit__"): (asyncio.TaskGroup, WaitGraph._of_group),
     ("asyncio.taskgroups", "TaskGroup._aexit"): (asyncio.TaskGroup, WaitGraph._of_group),
@@ -238,7 +247,11 @@ def _behind(entered: Any) -> tuple[Any, int]:
         return entered, 1
     if kind is asyncio.Condition:
         return entered._lock, 1
-    return (entered._semaphore, entered._count) if kind is Places else (None, 0)
+    if kind is Places:
+        return entered._semaphore, entered._count
+    if kind.__name__ == "PoolAcquireContext" and kind.__module__ == "asyncpg.pool":
+        return entered.pool._queue, 1  # of free connections; it has room for all that there are
+    return None, 0
 
 
 def _is_entering(inner: Any, primitive: Any) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any
 
 import asyncpg
 import pytest
+import uvloop
+
+from backstay import install
+from backstay.leak import report
 
 Stack = contextlib.AsyncExitStack
 
@@ -78,3 +83,36 @@ def test_connect(classify: Any, silent_port: int) -> None:
 
     seen = classify(call, "asyncpg connect")
     assert (seen.kind, seen.label) == ("db", "asyncpg connect")
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize(("size", "rings"), [(2, [2]), (3, [])])
+def test_a_pool_whose_every_holder_wants_another_connection_is_a_deadlock(
+    factory: Any, silent_postgres: int, size: int, rings: list[int]
+) -> None:
+    """Nested acquire from one pool: a ring when all are taken; with one more, somebody goes on."""
+
+    async def nested(pool: Any) -> None:
+        async with pool.acquire():
+            await asyncio.sleep(0.02)
+            async with pool.acquire():
+                pass
+
+    async def main() -> list[int]:
+        install()
+        pool = await asyncpg.create_pool(
+            host="127.0.0.1", port=silent_postgres, user="u", database="d", ssl=False,
+            min_size=0, max_size=size,
+        )  # fmt: skip
+        tasks = [asyncio.create_task(nested(pool)) for _ in range(2)]
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        told = [one.count for one in report().findings if one.verdict == "STUCK"]
+        pool.terminate()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=0.5)
+        return told
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        assert runner.run(main()) == rings
