@@ -106,14 +106,20 @@ def ready(loop: Loop) -> asyncio.Task[None]:
 def odd_tasks(loop: Loop) -> list[asyncio.Task[None]]:
     """Start tasks whose graphs hold what random graphs of things do not."""
     future = loop.create_future
-    finished, bag = future(), []
-    finished.set_result(None)
+    bag: list[Any] = []
+    finished: Any = future()
+    behind_finished = future()
+    finished.set_result(Odd(behind_finished))
     loop.call_soon(loop.call_soon, loop.call_soon, lambda: bag.append(ready(loop)))
     weakly, weak_inside = Odd(), Odd()
     weak_inside.kept = (weakref.ref(weak_inside),)
     ROOTS.append(weakref.ref(weakly))
     first, second, third, fourth = future(), future(), future(), future()
-    weakly.kept, weak_inside.kept = (first,), (*weak_inside.kept, second)
+    held_by_the_living = waiting(future())
+    weakly_held_by_the_living, behind_weak = Odd(), future()
+    weakly_held_by_the_living.kept = (behind_weak,)
+    weakly.kept = (first, held_by_the_living, weakref.ref(weakly_held_by_the_living))
+    weak_inside.kept = (*weak_inside.kept, second)
     globals_of_its_own: dict[str, Any] = {"kept": third}
     exec("def function(): return kept", globals_of_its_own)
     shielded = loop.create_task(waiting(future()))
@@ -129,6 +135,9 @@ def odd_tasks(loop: Loop) -> list[asyncio.Task[None]]:
         loop.create_task(waiting(asyncio.shield(shielded))),
         loop.create_task(waiting(asyncio.gather(shielded, loop.create_task(waiting(future()))))),
         loop.create_task(coroutine_held),
+        loop.create_task(held_by_the_living),
+        loop.create_task(waiting(behind_finished)),
+        loop.create_task(waiting(behind_weak, weakly_held_by_the_living)),
         loop.create_task(asyncio.sleep(3600)),
         loop.create_task(asyncio.wait([shielded])),
         loop.create_task(asyncio.wait_for(future(), 3600)),
