@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+from functools import partial
 
 import pytest
 from hypothesis import settings
@@ -26,9 +27,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if pyfuncitem.get_closest_marker("explore") is not None:
         return None  # our plugin runs it, under many schedules
     wanted = inspect.signature(pyfuncitem.obj).parameters
-    arguments = {name: pyfuncitem.funcargs[name] for name in wanted}
+    # A partial, and no closure over the item: a test that looks at what its own task holds would
+    # see the whole session through it, and the more tests there are, the more.
+    test = partial(pyfuncitem.obj, **{name: pyfuncitem.funcargs[name] for name in wanted})
     if pyfuncitem.get_closest_marker("real_loop") is not None:
-        asyncio.run(pyfuncitem.obj(**arguments))
+        asyncio.run(test())
     else:
-        run_virtual(lambda: pyfuncitem.obj(**arguments))
+        run_virtual(test)
     return True
