@@ -22,7 +22,8 @@ import asyncio
 import dis
 import linecache
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from types import AsyncGeneratorType, CodeType, FrameType
 from typing import Any, NamedTuple
@@ -42,6 +43,8 @@ _TRIES = 50
 _MOST = 1_000  # generators looked at
 _BUDGET = 100_000  # objects that tasks have at hand; beyond, nobody is named
 _STEPS = 3
+_TIMES = 3
+_BREATH_S = 2e-3  # between two of them: some turns of a loop that is not blocked
 _MOST_FRAMES = 1_000
 _ITERATES = dis.opmap.get("GET_ANEXT", -1)
 _ADVANCERS = frozenset({"anext", "__anext__", "asend", "athrow"})
@@ -73,32 +76,38 @@ def suspended(loop: Loop) -> list[Suspended]:
 
     Cost: some microseconds for each.
     """
-    found: list[Suspended] = []
-    for part in parts_of(loop):
-        if kind_of(part) is not WeakSet:
-            continue
-        for generator in _members(part)[:_MOST]:
-            if kind_of(generator) is AsyncGeneratorType:
-                one = _describe(generator)
-                if one is not None:
-                    found.append(one)
-    return found
+    return [one for _, one in _suspended(loop)]
 
 
 def not_in_hand(
-    loop: Loop, candidates: list[Suspended], breathe: Callable[[], None] = lambda: None
+    loop: Loop, candidates: Collection[Suspended], breathe: Callable[[], None] = lambda: None
 ) -> list[Suspended]:
     """Return those that no task has in hand; none of them when that cannot be told.
 
-    Cost: about a microsecond for each object within reach of the tasks, at most 0.1 s.
+    From another thread than the loop's this is asked three times, with turns of the loop between:
+    one that a task was just handing on, or had just begun, has moved by then.
+
+    Cost: about a microsecond for each object within reach of the tasks, at most 0.1 s; three times
+        that when any is left.
     """
-    if not candidates or _somebody_iterates():
+    if not candidates:
         return []
-    around = Surroundings(_BUDGET, _STEPS, breathe)
-    around.of_tasks(live_tasks(loop))
-    if not around.complete:
-        return []
-    return [one for one in candidates if one.key not in around.generators]
+    wanted = frozenset(candidates)
+    # Held until we return, so that it is the very same one that is asked again.
+    left = {one: generator for generator, one in _suspended(loop) if one in wanted}
+    elsewhere = asyncio._get_running_loop() is not loop
+    for number in range(_TIMES if elsewhere else 1):
+        if number:
+            time.sleep(_BREATH_S)
+            left = {one: held for one, held in left.items() if _describe(held) == one}
+        if not left or _somebody_iterates():
+            return []
+        around = Surroundings(_BUDGET, _STEPS, breathe)
+        around.of_tasks(live_tasks(loop))
+        if not around.complete:
+            return []
+        left = {one: held for one, held in left.items() if one.key not in around.generators}
+    return list(left)
 
 
 def grouped(abandoned: dict[Suspended, float], at: float) -> tuple[AbandonedGenerators, ...]:
@@ -114,6 +123,17 @@ def grouped(abandoned: dict[Suspended, float], at: float) -> tuple[AbandonedGene
         groups.setdefault(key, []).append(at - since)
     rows = [AbandonedGenerators(*key, len(ages), max(ages)) for key, ages in groups.items()]
     return tuple(sorted(rows, key=lambda one: -one.count))
+
+
+def _suspended(loop: Loop) -> Iterator[tuple[Any, Suspended]]:
+    for part in parts_of(loop):
+        if kind_of(part) is not WeakSet:
+            continue
+        for generator in _members(part)[:_MOST]:
+            if kind_of(generator) is AsyncGeneratorType:
+                one = _describe(generator)
+                if one is not None:
+                    yield generator, one
 
 
 def _members(registry: Any) -> list[Any]:

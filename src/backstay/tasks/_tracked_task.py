@@ -136,7 +136,21 @@ def _asker() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
+        if frame.f_code.co_name == "_cancel_all_tasks":
+            return "the event loop, at its end"
+        if module in _OF_THE_LOOP:
+            return _OF_THE_LOOP[module]
         if not module.startswith(("asyncio.", "backstay.tasks.")):
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
     return "the event loop"
+
+
+# Where no line of the program's own asks. Above them stands the line that runs the loop, which has
+# nothing to do with it.
+_OF_THE_LOOP = {
+    "asyncio.timeouts": "a time limit (asyncio.timeout)",
+    "asyncio.events": "a callback of the event loop",
+    "asyncio.runners": "a callback of the event loop",
+    "uvloop": "a callback of the event loop",
+}

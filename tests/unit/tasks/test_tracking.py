@@ -240,6 +240,45 @@ async def test_cancel_is_stamped_with_who_asked_first() -> None:
     assert described.cancel_at == 3.0
 
 
+@pytest.mark.real_loop
+async def test_cancel_by_a_callback_does_not_name_the_line_that_runs_the_loop() -> None:
+    """A time limit, a bare `call_soon(task.cancel)` and a callback of the program's own differ."""
+    install()
+    loop = asyncio.get_running_loop()
+
+    async def deaf() -> None:
+        for _ in range(3):
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                pass
+
+    async def limited() -> None:
+        async with asyncio.timeout(0):
+            await deaf()
+
+    def by_hand() -> None:
+        tasks[2].cancel()  # the line
+
+    tasks = [asyncio.create_task(work()) for work in (limited, deaf, deaf)]
+    await asyncio.sleep(0)
+    loop.call_soon(tasks[1].cancel)
+    loop.call_soon(by_hand)
+    while not all(task.cancelling() for task in tasks):
+        await asyncio.sleep(0)
+    line = by_hand.__code__.co_firstlineno + 1
+    assert [info(task).cancel_by for task in tasks] == [
+        "a time limit (asyncio.timeout)",
+        "a callback of the event loop",
+        f"{__file__}:{line}",
+    ]
+    while not all(task.done() for task in tasks):
+        for task in tasks:
+            task.cancel()
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_cancel_by_a_scope_names_the_scope_and_the_cause() -> None:
     """A child cut by its scope's deadline carries that as the reason."""
     task: asyncio.Task[object] | None = None
