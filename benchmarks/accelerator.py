@@ -1,4 +1,4 @@
-"""Promise: with the C extension a tracked task stays below 1.25x a bare one, and 10,000 are judged in 100 ms.
+"""Promise: with the C extension a tracked task stays below 1.25x a bare one, and 10,000 are proved in 100 ms.
 
 Pure Python stands beside it in the same rounds, since that is what it is for. Where the extension
 was not built there is nothing to measure.
@@ -16,6 +16,7 @@ import uvloop
 import backstay
 from backstay._base import accelerated
 from backstay.leak._trial_deletion import judge
+from benchmarks.leaks import proof_rounds
 from benchmarks.rounds import Figure, low
 from benchmarks.spawn import BURST, ROUNDS, bare, extension, tracking_factory
 
@@ -75,7 +76,11 @@ async def _judge_rounds() -> dict[str, float]:
 def _judging() -> list[Figure]:
     with asyncio.Runner() as runner:
         costs = runner.run(_judge_rounds())
+        few = runner.run(proof_rounds(64, 30, pure=False))
+        many = runner.run(proof_rounds(JUDGED, 6, pure=False))
     return [
+        Figure("accelerator.proof_64", low(few), "ms", "64 stuck tasks, proved twice"),
+        Figure("accelerator.proof_10k", low(many), "ms", f"{JUDGED} stuck tasks, the same"),
         Figure("accelerator.judge", costs["accelerated"], "ms", f"{JUDGED} blocked tasks", costs),
         Figure("accelerator.judge.of_pure", costs["accelerated"] / costs["pure"], "x"),
     ]

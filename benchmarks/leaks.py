@@ -85,13 +85,14 @@ async def _census_rounds() -> tuple[list[float], list[float], list[float]]:
     return census, pauses, sample
 
 
-async def _proof_rounds(count: int, rounds: int) -> list[float]:
+async def proof_rounds(count: int, rounds: int, *, pure: bool) -> list[float]:
+    """Return the milliseconds of each of some proofs of stuck tasks."""
     backstay.install()
     spawners = _spawners()
     tasks = [spawners[0]() for _ in range(count)]  # what nobody holds at all would be collected
     await asyncio.sleep(0)
     costs: list[float] = []
-    with extension(wanted=False):
+    with extension(wanted=not pure):
         for _ in range(rounds):
             gc.collect()
             proof = leak.prove(per_site=0, budget=10_000_000, holders=False)
@@ -106,8 +107,8 @@ def measure() -> list[Figure]:
     """Return milliseconds of processor time, and the longest pause."""
     with asyncio.Runner() as runner:
         census, pauses, sample = runner.run(_census_rounds())
-        few = runner.run(_proof_rounds(64, 30))
-        many = runner.run(_proof_rounds(TASKS, 4))
+        few = runner.run(proof_rounds(64, 30, pure=True))
+        many = runner.run(proof_rounds(TASKS, 4, pure=True))
     note = f"{TASKS:,} tasks of {SITES} sites"
     return [
         Figure("leaks.census", low(census), "ms", note),

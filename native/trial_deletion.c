@@ -58,7 +58,7 @@ typedef struct {
     Gate *gates;
     int32_t gate_count, gate_room;
     Slot *slots; /* a hash table of nodes; as many again stay empty */
-    uint32_t mask;
+    uint32_t mask, first_size;
     PyObject **passed; /* a hash table of namespaces that are never looked into */
     uint32_t passed_mask, passed_count;
     PyObject **barred;
@@ -194,7 +194,7 @@ find(const Trial *trial, const PyObject *thing)
 static int
 grow_slots(Trial *trial)
 {
-    uint32_t size = trial->slots == NULL ? 1024 : (trial->mask + 1) * 2;
+    uint32_t size = trial->slots == NULL ? trial->first_size : (trial->mask + 1) * 2;
     Slot *fresh = PyMem_RawCalloc(size, sizeof(Slot));
     if (fresh == NULL) {
         return -1;
@@ -626,6 +626,11 @@ static int
 run(Trial *trial, PyObject *tasks, Py_ssize_t budget, char *verdicts)
 {
     int32_t asked = (int32_t)PyList_GET_SIZE(tasks);
+    /* About 14 nodes a task, at most half of the slots full; a guess that is wrong costs little. */
+    for (trial->first_size = 1024; trial->first_size < (1u << 20) &&
+                                   trial->first_size / 32 < (uint32_t)asked;) {
+        trial->first_size *= 2;
+    }
     for (int32_t place = 0; place < asked; place++) {
         PyObject *task = PyList_GET_ITEM(tasks, place);
         int32_t first = trial->slots == NULL ? -1 : find(trial, task);
