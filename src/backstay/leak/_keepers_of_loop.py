@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from backstay.leak._keeper import Keeper, counted, named_code
 from backstay.leak._places import is_ours, relative
 from backstay.leak._timers import parts_of, pending_timers
-from backstay.tasks import blocked_on
+from backstay.tasks import blocked_on, info
 from backstay.tasks._await_chain import kind_of
 
 __all__ = ["loop_keepers"]
@@ -88,8 +88,10 @@ def _sleeper(arguments: tuple[Any, ...]) -> tuple[str, str]:
         for callback, _ in getattr(future, "_callbacks", None) or ():
             task: Any = getattr(callback, "__self__", None)
             if issubclass(kind_of(task), asyncio.Task):
-                wait = blocked_on(task)
-                return f"sleep of task {task.get_name()!r}", (wait and relative(wait.site)) or ""
+                card, wait = info(task), blocked_on(task)
+                unnamed = card.name.startswith("Task-") or card.name == "None"
+                name = f"{card.coroutine}()" if unnamed else f"task {card.name!r}"
+                return f"sleep of {name}", "" if wait is None else relative(wait.site)
     return "sleep", ""
 
 

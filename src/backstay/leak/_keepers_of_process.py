@@ -58,7 +58,7 @@ def _threads(executors: list[Any]) -> Iterator[Keeper]:
         job = next((k for k, one in enumerate(stack) if _is_worker(one)), None)
         if job is not None:
             running = stack[:job]
-            if running:
+            if _is_at_work(running):
                 where = "the default executor" if id(thread) in of_loops else "an executor"
                 name = _job_name(running)
                 yield Keeper("job", name, _place(running), f"in {where}, {thread.name}", 1, True)
@@ -90,12 +90,19 @@ def _is_worker(frame: FrameType) -> bool:
     return code.co_name == "_worker" and origin_of(code.co_filename).module == _WORKER
 
 
+def _is_at_work(running: list[FrameType]) -> bool:
+    """Tell a job from a worker that waits for one, or that hands its result over."""
+    inner = running[-2] if len(running) > 1 else None  # what `_WorkItem.run` calls
+    return inner is not None and not _of_executor(inner)
+
+
+def _of_executor(frame: FrameType) -> bool:
+    return origin_of(frame.f_code.co_filename).module.startswith("concurrent.futures")
+
+
 def _job_name(running: list[FrameType]) -> str:
-    """Name the outermost function of the job; what hands it to the thread is not the job."""
-    for frame in reversed(running):
-        if origin_of(frame.f_code.co_filename).module != _WORKER:
-            return frame.f_code.co_qualname
-    return "a job about to begin"
+    """Name the outermost function of the job, within what hands it to the thread."""
+    return running[-2].f_code.co_qualname
 
 
 def _place(stack: list[FrameType]) -> str:

@@ -58,13 +58,16 @@ async def test_timers_are_named_by_callback_and_line_and_counted() -> None:
         loop.call_later(delay, functools.partial(tick, "password"))
     loop.call_later(5, tick, "password").cancel()
     sleeper = asyncio.create_task(asyncio.sleep(60), name="dozer")
+    nappers = [asyncio.create_task(asyncio.sleep(60)) for _ in range(2)]
     await asyncio.sleep(0)
-    ticks, dozer = sorted(of_kind("timer"), key=lambda one: -one.count)
+    ticks, naps, dozer = sorted(of_kind("timer"), key=lambda one: -one.count)
+    assert (naps.name, naps.count) == ("sleep of sleep()", 2)
     assert (ticks.name, ticks.count, ticks.detail) == ("tick", 3, "due in 10.0 s")
     assert ticks.site.endswith(line_of(tick))
     assert dozer.name == "sleep of task 'dozer'"
     assert "password" not in keepers(loop).to_text()
-    sleeper.cancel()
+    for task in (sleeper, *nappers):
+        task.cancel()
 
 
 @pytest.mark.real_loop
