@@ -17,6 +17,7 @@ from typing import Any
 import backstay
 from backstay import leak
 from backstay.leak._census import births_by_site
+from backstay.leak._looks import Looks
 from benchmarks.rounds import Figure, low
 from benchmarks.spawn import extension
 
@@ -69,7 +70,7 @@ async def _end(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _census_rounds() -> tuple[list[float], list[float], list[float]]:
+async def _census_rounds() -> list[list[float]]:
     backstay.install()
     loop, spawners = asyncio.get_running_loop(), _spawners()
     tasks = [spawners[k % SITES]() for k in range(TASKS)]
@@ -77,12 +78,16 @@ async def _census_rounds() -> tuple[list[float], list[float], list[float]]:
     pauses: list[float] = []
     census: list[float] = []
     sample: list[float] = []
+    rings: list[float] = []
+    looks: list[float] = []
     for _ in range(ROUNDS):
         pauses.append(await _longest_pause(lambda: leak.take_census(loop), census))
         await _longest_pause(lambda: births_by_site(loop), sample)
+        await _longest_pause(lambda: leak.deadlocks(loop), rings)
+        await _longest_pause(lambda: Looks().take(loop, 0.0), looks)
     await _end(tasks)
     backstay.uninstall()
-    return census, pauses, sample
+    return [census, pauses, sample, rings, looks]
 
 
 async def proof_rounds(count: int, rounds: int, *, pure: bool) -> list[float]:
@@ -106,7 +111,7 @@ async def proof_rounds(count: int, rounds: int, *, pure: bool) -> list[float]:
 def measure() -> list[Figure]:
     """Return milliseconds of processor time, and the longest pause."""
     with asyncio.Runner() as runner:
-        census, pauses, sample = runner.run(_census_rounds())
+        census, pauses, sample, rings, looks = runner.run(_census_rounds())
         few = runner.run(proof_rounds(64, 30, pure=True))
         many = runner.run(proof_rounds(TASKS, 4, pure=True))
     note = f"{TASKS:,} tasks of {SITES} sites"
@@ -114,6 +119,10 @@ def measure() -> list[Figure]:
         Figure("leaks.census", low(census), "ms", note),
         Figure("leaks.census_pause", low(pauses), "ms", "of the loop, while another thread looks"),
         Figure("leaks.sample", low(sample), "ms", note),
+        Figure(
+            "leaks.deadlocks", low(rings), "ms", f"{note}: 64 of each, and whoever holds them up"
+        ),
+        Figure("leaks.look", low(looks), "ms", f"{note}: what piles up, which generators stand"),
         Figure("leaks.proof_64", low(few), "ms", "64 stuck tasks, proved twice, in Python"),
         Figure("leaks.proof_10k", low(many), "ms", f"{TASKS:,} stuck tasks, the same"),
     ]

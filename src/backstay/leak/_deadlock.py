@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 from backstay._base import now
+from backstay.leak._census import breather
 from backstay.leak._elders import elders
 from backstay.leak._finding import Finding
 from backstay.leak._places import is_ours, relative
@@ -49,7 +50,8 @@ def deadlocks(loop: asyncio.AbstractEventLoop) -> list[Finding]:
 
 
 def _look(loop: asyncio.AbstractEventLoop) -> list[Finding]:
-    graph = WaitGraph(loop, elders(live_tasks(loop)))
+    breathe = breather()
+    graph = WaitGraph(loop, elders(live_tasks(loop), breathe), breathe)
     held_up = stuck(graph.waits)
     found = rings(graph.waits, held_up)
     if not found:

@@ -77,8 +77,9 @@ class Looks:
 
     def _weigh(self, loop: asyncio.AbstractEventLoop) -> None:
         tasks = live_tasks(loop)
-        around = Surroundings(_BUDGET, _STEPS, breather())
-        around.of_tasks(elders(tasks))
+        breathe = breather()
+        around = Surroundings(_BUDGET, _STEPS, breathe)
+        around.of_tasks(elders(tasks, breathe))
         around.of_globals()
         piles = piles_in(around)
         self._memory.add(piles)

@@ -38,7 +38,8 @@ __all__ = ["Surroundings"]
 AnyTask = asyncio.Task[Any]
 
 _LARGEST = 2_000  # a larger container is not looked through
-_STRIDE = 512
+_STRIDE = 512  # objects between two breaths
+_TASKS = 64  # tasks, the same
 _TRACED = 1 << 14  # Py_TPFLAGS_HAVE_GC
 
 _CONTAINERS = (tuple, list, set, frozenset, dict, deque)
@@ -79,7 +80,9 @@ class Surroundings:
 
     def of_tasks(self, tasks: Iterable[AnyTask]) -> None:
         """Walk from what each task is doing."""
-        for task in tasks:
+        for number, task in enumerate(tasks):
+            if not number % _TASKS:
+                self._breathe()
             self._meet(task, f"task {task.get_name()!r}", 0)
             for link in walk(task).links:
                 name = getattr(link, "__qualname__", kind_of(link).__name__)

@@ -36,6 +36,7 @@ __all__ = ["WaitGraph"]
 AnyTask = asyncio.Task[Any]
 
 _MOST_FOLLOWED = 4_000  # tasks read in one look, those that were only met as holders included
+_STRIDE = 64
 _MOST_AWAITED = 1_000  # tasks that one task waits for; a larger group is not looked through
 
 
@@ -47,8 +48,18 @@ class WaitGraph:
         tasks: by id, every task that was read or met.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tasks: Iterable[AnyTask]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tasks: Iterable[AnyTask],
+        breathe: Callable[[], None] = lambda: None,
+    ) -> None:
         """Read `tasks`, and whoever holds them up.
+
+        Args:
+            loop: theirs; those of other loops are not looked into.
+            tasks: where to begin.
+            breathe: called now and then, so that others may run.
 
         Cost: 5 to 15 microseconds a task.
         """
@@ -61,7 +72,9 @@ class WaitGraph:
         self._released: set[tuple[int, int]] = (
             set()
         )  # who has let a lock go, to wait for a condition
-        for task in tasks:
+        for number, task in enumerate(tasks):
+            if not number % _STRIDE:
+                breathe()
             self._read(task)
         todo = list(self._futures)
         while todo and len(self.tasks) < _MOST_FOLLOWED:
