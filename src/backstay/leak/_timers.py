@@ -57,6 +57,9 @@ _LIMITS = {
     *("anyio._backends._asyncio", "aiohttp.helpers", "async_timeout"),
 }
 
+# aiohttp sets it when a connection comes, for an hour, and lets it run while a request is at work.
+_FOR_IDLE_ONES = {("aiohttp.web_protocol", "RequestHandler._process_keepalive")}
+
 
 class Reach:
     """What is within reach of some callbacks.
@@ -149,6 +152,16 @@ def pending_timers(loop: asyncio.AbstractEventLoop) -> list[Any]:
     return [one for one in alone.values() if not one.cancelled()]
 
 
+def _is_for_idle_ones(timer: Any) -> bool:
+    """Tell whether a timer closes idle connections only, and so ends nobody who is at work."""
+    for thing in gc.get_referents(timer):
+        if kind_of(thing) is MethodType:
+            function = thing.__func__
+            name = getattr(function, "__qualname__", "")
+            return (getattr(function, "__module__", ""), name) in _FOR_IDLE_ONES
+    return False
+
+
 def ended_by_timers(
     tasks: Sequence[AnyTask], loop: asyncio.AbstractEventLoop, budget: int = 200_000
 ) -> tuple[set[int], bool]:
@@ -162,7 +175,7 @@ def ended_by_timers(
     Cost: 1 to 2 microseconds an object, some 5 objects for each pending timer.
     """
     reach = Reach(budget)
-    reach.extend(pending_timers(loop))
+    reach.extend(timer for timer in pending_timers(loop) if not _is_for_idle_ones(timer))
     ended = {id(task) for task in tasks} & reach.tasks
     if not ended and not reach.futures:
         return ended, reach.complete
