@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from backstay._base import now
 from backstay.tasks._await_chain import kind_of
@@ -38,6 +39,8 @@ Handler = Callable[[Loop, dict[str, Any]], object]
 _MESSAGE = "Task was destroyed but it is pending!"  # of asyncio, since 3.4
 _MOST_SITES = 256
 _MOST_TRACES = 5
+_MOST_ARRIVALS = 1_000  # not counted yet, since somebody was reading the counts
+_PATIENCE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,19 @@ class _Row:
     trace_ids: dict[str, None] = field(default_factory=dict[str, None])
 
 
+class _Arrival(NamedTuple):
+    """One lost task, in words and numbers."""
+
+    site: SpawnSite | None
+    definition: str
+    at: float
+    coroutine: str
+    task_name: str
+    owner: str
+    trace_id: str | None
+    age: float | None
+
+
 class LostAndFound:
     """Counts the lost tasks of one loop, by the line that started them.
 
@@ -86,8 +102,10 @@ class LostAndFound:
         self._previous: Handler | None = loop.get_exception_handler()
         self._rows: dict[tuple[str, str], _Row] = {}
         self.left_out = 0  # lost tasks of further lines, for which there was no room
-        # Re-entrant, since a finalizer may strike while we are at it in the same thread.
-        self._guard = threading.RLock()
+        # A finalizer may strike in a thread that holds any lock, ours included. So it waits for none:
+        # it leaves what it has here, and whoever gets the guard without waiting puts it in order.
+        self._arrivals: deque[_Arrival] = deque(maxlen=_MOST_ARRIVALS)
+        self._guard = threading.Lock()
         self.handler: Handler = self._handle
 
     def attach(self, loop: Loop) -> None:
@@ -101,7 +119,10 @@ class LostAndFound:
 
     def lost(self) -> list[LostTasks]:
         """Return what was lost so far, most tasks first; callable from any thread."""
-        with self._guard:
+        if not self._guard.acquire(timeout=_PATIENCE_S):
+            return []  # called from within a finalizer that struck while we were at it
+        try:
+            self._sort()
             found = [
                 LostTasks(
                     site=row.site,
@@ -115,8 +136,10 @@ class LostAndFound:
                     age=row.age,
                     trace_ids=tuple(row.trace_ids),
                 )
-                for row in self._rows.values()
+                for row in [*self._rows.values()]
             ]
+        finally:
+            self._guard.release()
         return sorted(found, key=lambda one: -one.count)
 
     def _handle(self, loop: Loop, context: dict[str, Any]) -> None:
@@ -142,28 +165,45 @@ class LostAndFound:
         definition = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
         card = card_of(task)
         spawned, lasti, owner, born = card or (None, -1, None, None)
-        site = resolve_site(spawned, lasti)
         at = now()
-        with self._guard:
-            row = self._row("" if site is None else str(site), definition, site, at)
+        scope: Any = owner  # the only kind of owner there is
+        arrival = _Arrival(
+            site=resolve_site(spawned, lasti),
+            definition=definition,
+            at=at,
+            coroutine=str(getattr(coroutine, "__qualname__", type(coroutine).__name__)),
+            task_name=task.get_name(),
+            owner="" if scope is None else f"{scope.kind} {scope.name}",
+            trace_id=None if scope is None else scope.trace_id,
+            age=None if born is None else max(0.0, at - born),
+        )
+        self._arrivals.append(arrival)
+        if self._guard.acquire(blocking=False):
+            try:
+                self._sort()
+            finally:
+                self._guard.release()
+
+    def _sort(self) -> None:
+        """Count what has arrived by its line; the guard is ours."""
+        while self._arrivals:
+            one = self._arrivals.popleft()
+            row = self._row("" if one.site is None else str(one.site), one)
             if row is None:
                 self.left_out += 1
-                return
+                continue
             row.count += 1
-            row.last_at = at
-            row.coroutine = str(getattr(coroutine, "__qualname__", type(coroutine).__name__))
-            row.task_name = task.get_name()
-            if born is not None:
-                row.age = max(row.age or 0.0, at - born)
-            if owner is not None:
-                scope: Any = owner  # the only kind of owner there is
-                row.owner = f"{scope.kind} {scope.name}"
-                if scope.trace_id and len(row.trace_ids) < _MOST_TRACES:
-                    row.trace_ids[scope.trace_id] = None
+            row.last_at = one.at
+            row.coroutine, row.task_name = one.coroutine, one.task_name
+            row.owner = one.owner or row.owner
+            if one.age is not None:
+                row.age = max(row.age or 0.0, one.age)
+            if one.trace_id and len(row.trace_ids) < _MOST_TRACES:
+                row.trace_ids[one.trace_id] = None
 
-    def _row(self, place: str, definition: str, site: SpawnSite | None, at: float) -> _Row | None:
-        key = place, definition
+    def _row(self, place: str, one: _Arrival) -> _Row | None:
+        key = place, one.definition
         row = self._rows.get(key)
         if row is None and len(self._rows) < _MOST_SITES:
-            row = self._rows[key] = _Row(site, definition, at)
+            row = self._rows[key] = _Row(one.site, one.definition, one.at)
         return row

@@ -187,3 +187,25 @@ def test_a_message_of_the_same_words_without_a_task_is_passed_on() -> None:
     loop.call_exception_handler({"message": MESSAGE, "task": "none"})
     assert lost_tasks(loop) == []
     loop.close()
+
+
+async def test_a_finalizer_waits_for_nobody() -> None:
+    """While somebody reads the counts a loss is put aside, and counted with the next look."""
+    loop = asyncio.get_running_loop()
+    found = lost_file.LostAndFound(loop)
+    with found._guard:
+        task = loop.create_task(forever())
+        found._note(task)
+        assert len(found._arrivals) == 1
+    (row,) = found.lost()
+    assert (row.count, row.coroutine) == (1, "forever")
+    assert not found._arrivals
+    task.cancel()
+
+
+async def test_a_look_from_within_a_finalizer_has_no_answer(monkeypatch) -> None:
+    """Rather none than a thread that waits for itself."""
+    monkeypatch.setattr(lost_file, "_PATIENCE_S", 0.0)
+    found = lost_file.LostAndFound(asyncio.get_running_loop())
+    with found._guard:
+        assert found.lost() == []
