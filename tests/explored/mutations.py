@@ -37,7 +37,7 @@ class Mutation:
 
     Attributes:
         name: what is broken, in words; the test id.
-        module: where.
+        module: where; the path of a file, relative to the root, where that is not Python.
         old: source text that occurs exactly once there.
         new: what stands there instead.
     """

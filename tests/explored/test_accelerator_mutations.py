@@ -6,16 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mutations import Mutation
 
 from backstay._base import accelerated
 
 ROOT = Path(__file__).parent.parent.parent
-JUDGE = "trial_deletion.c"
-FACTORY = "task_factory.c"
+JUDGE = "native/trial_deletion.c"
+FACTORY = "native/task_factory.c"
 TESTS = {
     JUDGE: ["tests/property/test_prover_accelerated.py", "tests/property/test_prover_model.py"],
     FACTORY: ["tests/unit/tasks/test_accelerated_factory.py", "tests/unit/tasks/test_tracking.py"],
@@ -31,59 +31,46 @@ sys.modules[loader.name] = module
 """
 
 
-@dataclass(frozen=True)
-class Fault:
-    """A piece of C that occurs exactly once, and what stands there instead."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-
-    def __str__(self) -> str:
-        return self.name.replace(" ", "_")
-
-
 FAULTS = [
-    Fault("an edge is not counted", JUDGE, "trial->nodes[known].edges++;", ";"),
-    Fault("numbers and classes are nodes", JUDGE, "sort == SKIPPED || set_has", "set_has"),
-    Fault("namespaces are looked into", JUDGE, "sort == SKIPPED || set_has(", "sort == SKIPPED || 0 * set_has("),
-    Fault("a done future is dead", JUDGE, "trial->nodes[number].flags |= LIVELY;\n        }\n        return 0;\n    default", "}\n        return 0;\n    default"),
-    Fault("references from elsewhere are not noticed", JUDGE, "int elsewhere = references != node->edges;", "int elsewhere = 0;"),
-    Fault("the list of those asked counts as a holder", JUDGE, "(number < asked ? 1 : 0)", "0"),
-    Fault("weak references from elsewhere are overlooked", JUDGE, "            held = 1;\n", "            held = 0;\n"),
-    Fault("weak references from within lead nowhere", JUDGE, "trial->nodes[within].weak = number;", ";"),
-    Fault("the loop counts as a holder of generators", JUDGE, "!(node->flags & IS_GENERATOR) || ", "1 || "),
-    Fault("those barred are judged", JUDGE, "sort_of(trial, task) == TASK && !set_has(trial->barred, trial->barred_mask, task)", "sort_of(trial, task) == TASK"),
-    Fault("tasks of other loops are judged", JUDGE, "answer(state->task_get_loop, task) != trial->loop", "0"),
-    Fault("holding a task wakes it", JUDGE, "node->flags |= REFERRED;\n        return 0;", "return open_gate(trial, node->gate);"),
-    Fault("a coroutine that is held wakes its task", JUDGE, "if (node->flags & (ALIVE | BODY)) {", "if (node->flags & ALIVE) {"),
-    Fault("what lives wakes nobody", JUDGE, "    return open_waiters(trial, number);\n", "    return 0;\n"),
-    Fault("whoever waits for a woken task stays asleep", JUDGE, "            for (int32_t next = task->waiter; next >= 0;", "            for (int32_t next = -1; next >= 0;"),
-    Fault("only the first one that waits is woken", JUDGE, "gate->next_waiter = trial->nodes[future].waiter;", ";"),
-    Fault("the body of a woken task stays dead", JUDGE, "trial->nodes[gate->body].flags &= ~(uint32_t)BODY;", ";"),
-    Fault("held by the dead counts as held", JUDGE, "flags & REFERRED ? HELD : UNHELD", "HELD"),
-    Fault("one more is looked into than the budget says", JUDGE, "at < trial->count && at < budget", "at < trial->count && at <= budget"),
-    Fault("what the loop of a woken task refers to is lost", JUDGE, "if (walk(trial, trial->nodes[source].thing, reach) != 0 ||", "if ("),
-    Fault("the first frame is the site", FACTORY, "if (judgement == USER) {", "if (1) {"),
-    Fault("the floor is not seen", FACTORY, "*judgement = found > 0 ? FLOOR : SKIP;", "*judgement = SKIP;"),
-    Fault("offsets are mixed up", FACTORY, "return Py_XNewRef(self->offsets[lasti]);", "return Py_XNewRef(self->offsets[lasti] ? self->offsets[lasti] : NULL) ? PyLong_FromLong(lasti + 2) : NULL;"),
-    Fault("spawns are not counted", FACTORY, "PyNumber_InPlaceAdd(before, state->one)", "Py_NewRef(before)"),
-    Fault("nobody owns", FACTORY, "fill(task, self->owner_at, Py_NewRef(owner));", "fill(task, self->owner_at, Py_NewRef(Py_None));"),
-    Fault("a context is dropped", FACTORY, "        return value == Py_None;\n", "        return 1;\n"),
-    Fault("an eager start is dropped", FACTORY, "        return is_false(value);\n", "        return 1;\n"),
-    Fault("a reference to the code is lost", FACTORY, "fill(task, self->site_at, (PyObject *)PyFrame_GetCode(frame));", "fill(task, self->site_at, (PyObject *)PyFrame_GetCode(frame)); Py_INCREF(task);"),
-    Fault("a frame is never given back", FACTORY, "            Py_DECREF(frame);\n            return lasti == NULL", "            return lasti == NULL"),
-    Fault("the tracking is kept for ever", FACTORY, "    Py_VISIT(self->tracking);\n", ""),
-    Fault("any object is taken for a task", FACTORY, "if (!PyObject_TypeCheck(task, (PyTypeObject *)self->make)) {", "if (0) {"),
+    Mutation("an edge is not counted", JUDGE, "trial->nodes[known].edges++;", ";"),
+    Mutation("numbers and classes are nodes", JUDGE, "sort == SKIPPED || set_has", "set_has"),
+    Mutation("namespaces are looked into", JUDGE, "sort == SKIPPED || set_has(", "sort == SKIPPED || 0 * set_has("),
+    Mutation("a done future is dead", JUDGE, "trial->nodes[number].flags |= LIVELY;\n        }\n        return 0;\n    default", "}\n        return 0;\n    default"),
+    Mutation("references from elsewhere are not noticed", JUDGE, "int elsewhere = references != node->edges;", "int elsewhere = 0;"),
+    Mutation("the list of those asked counts as a holder", JUDGE, "(number < asked ? 1 : 0)", "0"),
+    Mutation("weak references from elsewhere are overlooked", JUDGE, "            held = 1;\n", "            held = 0;\n"),
+    Mutation("weak references from within lead nowhere", JUDGE, "trial->nodes[within].weak = number;", ";"),
+    Mutation("the loop counts as a holder of generators", JUDGE, "!(node->flags & IS_GENERATOR) || ", "1 || "),
+    Mutation("those barred are judged", JUDGE, "sort_of(trial, task) == TASK && !set_has(trial->barred, trial->barred_mask, task)", "sort_of(trial, task) == TASK"),
+    Mutation("tasks of other loops are judged", JUDGE, "answer(state->task_get_loop, task) != trial->loop", "0"),
+    Mutation("holding a task wakes it", JUDGE, "node->flags |= REFERRED;\n        return 0;", "return open_gate(trial, node->gate);"),
+    Mutation("a coroutine that is held wakes its task", JUDGE, "if (node->flags & (ALIVE | BODY)) {", "if (node->flags & ALIVE) {"),
+    Mutation("what lives wakes nobody", JUDGE, "    return open_waiters(trial, number);\n", "    return 0;\n"),
+    Mutation("whoever waits for a woken task stays asleep", JUDGE, "            for (int32_t next = task->waiter; next >= 0;", "            for (int32_t next = -1; next >= 0;"),
+    Mutation("only the first one that waits is woken", JUDGE, "gate->next_waiter = trial->nodes[future].waiter;", ";"),
+    Mutation("the body of a woken task stays dead", JUDGE, "trial->nodes[gate->body].flags &= ~(uint32_t)BODY;", ";"),
+    Mutation("held by the dead counts as held", JUDGE, "flags & REFERRED ? HELD : UNHELD", "HELD"),
+    Mutation("one more is looked into than the budget says", JUDGE, "at < trial->count && at < budget", "at < trial->count && at <= budget"),
+    Mutation("what the loop of a woken task refers to is lost", JUDGE, "if (walk(trial, trial->nodes[source].thing, reach) != 0 ||", "if ("),
+    Mutation("the first frame is the site", FACTORY, "if (judgement == USER) {", "if (1) {"),
+    Mutation("the floor is not seen", FACTORY, "*judgement = found > 0 ? FLOOR : SKIP;", "*judgement = SKIP;"),
+    Mutation("offsets are mixed up", FACTORY, "return Py_XNewRef(self->offsets[lasti]);", "return Py_XNewRef(self->offsets[lasti] ? self->offsets[lasti] : NULL) ? PyLong_FromLong(lasti + 2) : NULL;"),
+    Mutation("spawns are not counted", FACTORY, "PyNumber_InPlaceAdd(before, state->one)", "Py_NewRef(before)"),
+    Mutation("nobody owns", FACTORY, "fill(task, self->owner_at, Py_NewRef(owner));", "fill(task, self->owner_at, Py_NewRef(Py_None));"),
+    Mutation("a context is dropped", FACTORY, "        return value == Py_None;\n", "        return 1;\n"),
+    Mutation("an eager start is dropped", FACTORY, "        return is_false(value);\n", "        return 1;\n"),
+    Mutation("a reference to the code is lost", FACTORY, "fill(task, self->site_at, (PyObject *)PyFrame_GetCode(frame));", "fill(task, self->site_at, (PyObject *)PyFrame_GetCode(frame)); Py_INCREF(task);"),
+    Mutation("a frame is never given back", FACTORY, "            Py_DECREF(frame);\n            return lasti == NULL", "            return lasti == NULL"),
+    Mutation("the tracking is kept for ever", FACTORY, "    Py_VISIT(self->tracking);\n", ""),
+    Mutation("any object is taken for a task", FACTORY, "if (!PyObject_TypeCheck(task, (PyTypeObject *)self->make)) {", "if (0) {"),
 ]  # fmt: skip
 
 
-def build(fault: Fault, folder: Path) -> Path:
+def build(fault: Mutation, folder: Path) -> Path:
     """Compile the sources with the fault in them; return the extension."""
     shutil.copytree(ROOT / "native", folder / "native")
     shutil.copy(ROOT / "setup.py", folder)
-    source = folder / "native" / fault.file
+    source = folder / fault.module
     text = source.read_text(encoding="utf-8")
     assert text.count(fault.old) == 1, f"occurs {text.count(fault.old)} times: {fault.old}"
     source.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
@@ -105,7 +92,7 @@ def build(fault: Fault, folder: Path) -> Path:
     reason="each fault takes seconds: they are seeded with BACKSTAY_SCHEDULES=full",
 )
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_both_twins_are_held_to_each_other(fault: Fault, tmp_path: Path) -> None:
+def test_both_twins_are_held_to_each_other(fault: Mutation, tmp_path: Path) -> None:
     """A fault in C shows as a difference to Python, or as a crash."""
     if "eager" in fault.name and sys.version_info < (3, 12):
         pytest.skip("eager tasks came with Python 3.12")
@@ -113,7 +100,7 @@ def test_both_twins_are_held_to_each_other(fault: Fault, tmp_path: Path) -> None
     (tmp_path / "broken_extension.py").write_text(_PLUGIN.format(path=str(extension)))
     options = ["-x", "-q", "-p", "broken_extension", "-p", "no:cacheprovider", "--timeout=100"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *TESTS[fault.file]],
+        [sys.executable, "-m", "pytest", *options, *TESTS[fault.module]],
         cwd=ROOT,
         env={
             **os.environ,
