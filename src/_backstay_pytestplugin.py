@@ -1,7 +1,10 @@
-"""The pytest plugin: `@pytest.mark.explore` runs an async test under many schedules.
+"""The pytest plugin: many schedules for a marked test, and tests that leave nothing behind.
 
 pytest loads it in every run of every project where Backstay is installed, so it
-imports nothing of ours before a marked test runs.
+imports nothing of ours before a marked test runs or ``--leaks`` is given.
+
+``--leaks`` fails tests that leave tasks alive; the work is in `backstay.integrations.pytest_leaks`.
+`@pytest.mark.explore` runs an async test under many schedules.
 
 ::
 
@@ -39,14 +42,91 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N|full",
         help="how many schedules each test marked 'explore' runs (or BACKSTAY_SCHEDULES)",
     )
+    _add_leak_options(parser)
+
+
+def _add_leak_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("backstay leaks", "tasks that tests leave behind")
+    group.addoption(
+        "--leaks",
+        nargs="?",
+        const="fail",
+        metavar="fail|report|off",
+        help="check what tests leave alive; before a path write --leaks=fail",
+    )
+    group.addoption(
+        "--leaks-also",
+        action="append",
+        metavar="timers|threads|generators",
+        help="check these besides tasks; may be given again",
+    )
+    group.addoption(
+        "--leaks-baseline",
+        metavar="FILE",
+        help="leaks that are known and do not fail a test; switches the check on",
+    )
+    group.addoption(
+        "--leaks-write-baseline",
+        action="store_true",
+        help="write the leaks of this run into the file of --leaks-baseline",
+    )
+    parser.addini(
+        "backstay_leaks", "check what tests leave alive: true, report or false", default=""
+    )
+    parser.addini("backstay_leaks_ignore", "patterns of tasks that tests may leave", "linelist")
+    parser.addini("backstay_leaks_also", "timers, threads, generators: check these too", "args")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the mark."""
+    """Declare the marks, and switch the check for leaks on where it is asked for."""
     config.addinivalue_line(
         "markers",
         "explore(schedules, quick, strategy, cancel, ...): run this async test under many schedules",
     )
+    config.addinivalue_line(
+        "markers",
+        "no_leaks(allow, also): fail when this test leaves tasks alive, also without --leaks",
+    )
+    config.addinivalue_line(
+        "markers",
+        "leaks(expect, allow, also, check): how many leaks there must be, which there may be, or check=False",
+    )
+    mode = _leak_mode(config)
+    if mode in ("fail", "report"):
+        _check_leaks(config, mode)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Switch the check for leaks on where only marks ask for it."""
+    if _leak_mode(config) == "" and any(
+        item.get_closest_marker("leaks") or item.get_closest_marker("no_leaks") for item in items
+    ):
+        _check_leaks(config, "marked")
+
+
+def _leak_mode(config: pytest.Config) -> str:
+    """Return "fail", "report", "off", or "" where nothing was said."""
+    asked = config.getoption("--leaks")
+    where = "--leaks"
+    if asked is None:
+        where = "the ini option backstay_leaks"
+        said = str(config.getini("backstay_leaks")).lower()
+        asked = {"true": "fail", "1": "fail", "yes": "fail", "false": "off"}.get(said, said)
+    if asked not in ("", "fail", "report", "off"):
+        raise pytest.UsageError(
+            f"{where} is one of fail, report and off, not {asked!r}; before a path write --leaks=fail"
+        )
+    if not asked and (
+        config.getoption("--leaks-baseline") or config.getoption("--leaks-write-baseline")
+    ):
+        return "fail"
+    return str(asked)
+
+
+def _check_leaks(config: pytest.Config, mode: Any) -> None:
+    from backstay.integrations.pytest_leaks import LeakPlugin
+
+    config.pluginmanager.register(LeakPlugin(config, mode), "backstay_leaks")
 
 
 @pytest.hookimpl(tryfirst=True)
