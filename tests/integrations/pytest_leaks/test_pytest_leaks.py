@@ -112,14 +112,9 @@ import gc
 async def forgotten():
     await asyncio.Event().wait()
 
-class Ring:
-    pass
-
 def test_leaked():
     async def main():
-        ring = Ring()
-        ring.task = asyncio.create_task(forgotten())
-        ring.ring = ring
+        asyncio.create_task(forgotten())
         await asyncio.sleep(0)
     gc.disable()
     asyncio.run(main())
@@ -147,6 +142,7 @@ def test_lost():
     async def main():
         asyncio.create_task(forgotten())
         await asyncio.sleep(0)
+        gc.collect()
     asyncio.run(main())
 """
     run = run_pytest(tmp_path, source, "--leaks")
@@ -234,19 +230,19 @@ async def source():
     finally:
         await asyncio.sleep(0.05)
 
-async def test_body():
+async def body():
     async for _ in source():
         break
 
 def test_plain():
-    asyncio.run(test_body())
+    asyncio.run(body())
 
-test_asyncio = pytest.mark.asyncio(test_body)
-del test_body
+@pytest.mark.asyncio
+async def test_asyncio():
+    await body()
 """
-    source = source.replace("async def test_body", "async def body").replace("test_body", "body")
     run = run_pytest(tmp_path, source, "--leaks")
-    assert run.outcomes() == {"passed": 1}, run.text
+    assert run.outcomes() == {"passed": 2}, run.text
 
 
 def test_report_mode_only_tells(tmp_path: Path) -> None:

@@ -98,13 +98,20 @@ class LeakPlugin:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Begin, before the first fixture of the test."""
         item.stash[_FAILED] = False
-        wanted = wanted_of(item, self._settings)
+        wanted, complaint = None, ""
+        try:
+            wanted = wanted_of(item, self._settings)
+        except pytest.UsageError as error:
+            complaint = str(error)
         if wanted is not None:
             check = LeakCheck(item.nodeid, allow=wanted.allow, also=wanted.also)
             item.stash[_CHECK] = check
             item.stash[_WANTED] = wanted
             check.begin()
-        return (yield)
+        result = yield
+        if complaint:  # not before the hooks that the teardown counts upon
+            pytest.fail(complaint, pytrace=False)
+        return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
