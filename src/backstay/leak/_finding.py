@@ -10,7 +10,7 @@ __all__ = ["Finding", "Verdict"]
 Verdict = Literal["GROWING", "LEAKED", "LOST", "ORPHAN", "OVERDUE", "STUCK", "UNDEAD"]
 
 # Evidence of a shape of its own has a page of its own.
-_SHAPES = {"deadlock": "deadlock", "pile": "piles"}
+_SHAPES = {"deadlock": "deadlock", "lost wake-up": "lost-wake-up", "pile": "piles"}
 
 
 @dataclass(frozen=True, slots=True)

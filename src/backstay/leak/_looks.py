@@ -1,6 +1,7 @@
 """What was seen at the last looks, where one look is not enough to say anything.
 
-Piles must rise, and an abandoned generator must stand still, from look to look. The
+Piles must rise, and an abandoned generator or a waiter that nobody woke must stand still, from
+look to look. The
 looks are taken with the samples of a `Sampler`, and with each report, but no closer
 than some seconds, so that who asks often learns no more than who asks rarely. What is
 kept between them are numbers and words.
@@ -25,6 +26,7 @@ from backstay.leak._generators import (
 )
 from backstay.leak._pile_rule import MIN_LOOKS
 from backstay.leak._piles import PileMemory, pile_findings, piles_in
+from backstay.leak._stranded import Stranded, stranded, stranded_findings
 from backstay.leak._surroundings import Surroundings
 from backstay.tasks import live_tasks
 
@@ -40,13 +42,16 @@ class Looks:
 
     Attributes:
         piles: findings about what piled up, as of the last look.
+        stranded: findings about waits for what is there, as of the last look.
         generators: what was seen abandoned at two looks, as of the last one.
     """
 
     def __init__(self) -> None:
         """Start without a past."""
         self.piles: list[Finding] = []
+        self.stranded: list[Finding] = []
         self.generators: tuple[AbandonedGenerators, ...] = ()
+        self._waiting: frozenset[Stranded] = frozenset()
         self._memory = PileMemory()
         self._times: deque[float] = deque(maxlen=MIN_LOOKS)
         self._standing: dict[Suspended, float] = {}  # since when each stands where it does
@@ -71,7 +76,7 @@ class Looks:
         except Exception:
             # The loop ran on and something changed under our hands. Then nothing is known of
             # this look, and who is accused by the ones before is let off.
-            self.piles, self.generators = [], ()
+            self.piles, self.stranded, self.generators = [], [], ()
         finally:
             self._guard.release()
 
@@ -85,6 +90,10 @@ class Looks:
         self._memory.add(piles)
         span = self._times[-1] - self._times[0]
         self.piles = pile_findings(self._memory.growing(piles, len(tasks)), span)
+        waiting = stranded(around)
+        again = {one: it for one, it in waiting.items() if one in self._waiting}
+        self.stranded = stranded_findings(loop, again)
+        self._waiting = frozenset(waiting)
 
     def _watch(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
         standing = {one: self._standing.get(one, at) for one in suspended(loop)}

@@ -133,7 +133,7 @@ def report(
     looks = looks_of(loop)
     looks.take(loop, census.taken_at)
     findings = _weighed([*findings, *lost_findings(lost_tasks(loop), census)], loop)
-    findings = ranked([*findings, *looks.piles])
+    findings = ranked([*findings, *looks.piles, *looks.stranded])
     known = sampler.statistics() if sampler is not None else None
     why, needs = _growth_state(known, growths)
     began = sampler.started_at if sampler is not None else None

@@ -25,7 +25,7 @@ def test_a_finding_survives_the_wire() -> None:
     assert set(document) == {*Finding.__slots__, "bytes_held", "page"}
 
 
-@pytest.mark.parametrize("verdict", [*get_args(Verdict), "deadlock", "pile"])
+@pytest.mark.parametrize("verdict", [*get_args(Verdict), "deadlock", "lost wake-up", "pile"])
 def test_each_verdict_has_a_page(verdict: str) -> None:
     """A finding names the page that explains it, and the page is there."""
     shape = f"{verdict}: why" if verdict.islower() else "why"
@@ -35,5 +35,5 @@ def test_each_verdict_has_a_page(verdict: str) -> None:
         advice="do", impact=1.0, slope_per_s=None, detail=(shape,),
     )  # fmt: skip
     page = Path(__file__).parents[3] / finding.page
-    assert verdict.lower() in page.stem
+    assert verdict.lower().replace(" ", "-") in page.stem
     assert page.is_file()
