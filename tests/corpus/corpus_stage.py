@@ -2,7 +2,8 @@
 
 A program is a module with two coroutines, `leak(stage)` and `fix(stage)`, and `EXPECT`, what the
 detectors must say of the first; of the second they must say nothing. The line that starts the
-leaking tasks bears the comment ``leak: spawn``, and the line where they wait ``leak: waits``.
+leaking tasks bears the comment ``leak: spawn``, and the line where they wait ``leak: waits``. A program is judged half a minute after it has ended, or as many
+seconds as its `LATER` says.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Expect:
     count: int = 1  # tasks accused; for GROWING at least so many
     spawn: str = "spawn"  # the mark of the guilty line, or where in a library: "aiohttp/x.py f"
     waits: str = "waits"  # the mark of the line where they wait; "" when nobody can tell
-    ask: str = "judge"  # the detector, where it is none of `prove` and `report`
+    tasks: bool = True  # False: what is counted are no living tasks
 
 
 class LeapingClock:
