@@ -3,7 +3,7 @@
 A wait has an edge to a task in these cases and in no other:
 
 * It awaits a task, a shielded one, or several (`gather`, `wait`, a task group, a scope).
-* It waits for a primitive of ours that notes who holds it: `Mutex`, `RWMutex`, `Pool`.
+* It waits for a primitive that notes who holds it: `Mutex`, `RWMutex`, `Pool`, `anyio.Lock`.
 * It waits for an `asyncio.Lock`, for places of a semaphore that knows how many it has
   (`Semaphore`, `asyncio.BoundedSemaphore`) or for a connection of an asyncpg pool, and
   every holder is *in the block*: a suspended call inside ``async with lock:`` keeps the
@@ -155,7 +155,8 @@ class WaitGraph:
         if kind is None or read is None:
             return None
         for thing in gc.get_referents(links[-1]):
-            if issubclass(kind_of(thing), kind):
+            sort = kind_of(thing)
+            if (sort.__name__ == kind) if isinstance(kind, str) else issubclass(sort, kind):
                 return read(self, thing, future)
         return None
 
@@ -197,6 +198,10 @@ class WaitGraph:
         owner = mutex._owner
         return ([owner], False) if issubclass(kind_of(owner), asyncio.Task) else None
 
+    def _of_anyio_lock(self, lock: Any, _: Any) -> _Holders:
+        owner = lock._owner_task
+        return ([owner], False) if issubclass(kind_of(owner), asyncio.Task) else None
+
     def _of_rwmutex(self, mutex: Any, future: Any) -> _Holders:
         if mutex._writer is not None:
             return [mutex._writer], False
@@ -230,9 +235,10 @@ _Reader = Callable[[WaitGraph, Any, Any], _Holders]
 
 _CONDITION_WAIT = "asyncio.locks", "Condition.wait"
 
-# The innermost call, the type of what it waits for (found among what the call refers to), and how
-# that tells its holders.
-_READERS: Mapping[tuple[str, str], tuple[type[Any], _Reader]] = {
+# The innermost call, the type of what it waits for (found among what the call refers to; by its name
+# where the library may not be there), and how that tells its holders.
+_READERS: Mapping[tuple[str, str], tuple[type[Any] | str, _Reader]] = {
+    ("anyio._backends._asyncio", "Lock.acquire"): ("Lock", WaitGraph._of_anyio_lock),
     ("asyncio.locks", "Lock.acquire"): (asyncio.Lock, WaitGraph._of_lock),
     ("asyncio.locks", "Semaphore.acquire"): (asyncio.BoundedSemaphore, WaitGraph._of_bounded),
     ("asyncio.queues", "Queue.get"): (asyncio.Queue, WaitGraph._of_pool_queue),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import re
@@ -14,7 +15,11 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+import uvloop
 from anyio.abc import TaskStatus
+
+from backstay import install
+from backstay.leak import report
 
 Stack = contextlib.AsyncExitStack
 
@@ -167,3 +172,30 @@ def test_label(classify: Any, scenario: Any, kind: str, label: str, detail: str)
     assert (seen.kind, seen.label) == (kind, label)
     assert re.fullmatch(detail, seen.detail), seen.detail
     assert seen.site.startswith(f"{__file__}:"), seen.site
+
+
+@pytest.mark.parametrize("limit", [math.inf, 60.0])
+def test_two_locks_in_two_orders_are_a_deadlock(loop_name: str, limit: float) -> None:
+    """A lock of anyio knows its holder; a cancel scope with a deadline will break the ring."""
+
+    async def both(first: anyio.Lock, second: anyio.Lock) -> None:
+        with anyio.move_on_after(limit):
+            async with first:
+                await anyio.sleep(0.01)
+                async with second:
+                    pass
+
+    async def main() -> list[int]:
+        install()
+        one, two = anyio.Lock(), anyio.Lock()
+        tasks = [asyncio.create_task(both(one, two)), asyncio.create_task(both(two, one))]
+        await asyncio.sleep(0.1)
+        told = [one.count for one in report().findings if one.verdict == "STUCK"]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return told
+
+    factory = asyncio.new_event_loop if loop_name == "asyncio" else uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        assert runner.run(main()) == ([2] if limit == math.inf else [])
