@@ -29,6 +29,7 @@ ALL = (
     "overload",
     "leaks",
     "leak_tracking",
+    "leak_check",
 )
 HERE = Path(__file__).parent
 

@@ -22,8 +22,8 @@ from backstay.leak.per_test._extras import (
     timers_on,
 )
 from backstay.leak.per_test._left import Left, told
-from backstay.leak.per_test._remains import patience, proved_on, remains, tasks_of
-from backstay.leak.per_test._words import describe, describe_lost, is_machinery
+from backstay.leak.per_test._remains import remains, remains_inside
+from backstay.leak.per_test._words import describe_lost, is_machinery
 
 __all__ = ["LeakCheck", "LeaksLeft"]
 
@@ -93,6 +93,7 @@ class LeakCheck:
         self._threads: set[int] = set()
         self._timers: dict[int, Before] = {}
         self._outer: Checked | None = None
+        self._inside: asyncio.AbstractEventLoop | None = None
 
     @property
     def left(self) -> list[Left]:
@@ -109,9 +110,9 @@ class LeakCheck:
         _doors.begin(self)
         self._outer = current.get()
         current.set(self.test)
-        running = asyncio._get_running_loop()
-        if running is not None:
-            _doors.visit(running)
+        self._inside = asyncio._get_running_loop()
+        if self._inside is not None:
+            _doors.visit(self._inside)
         if "threads" in self.also:
             self._threads = {one.ident or 0 for one in threading.enumerate()}
         if "timers" in self.also:
@@ -133,23 +134,16 @@ class LeakCheck:
         """Judge from a task of the loop itself; otherwise as `end`."""
         loop = asyncio.get_running_loop()
         try:
-            proved = {} if not tasks_of(self.test, loop) else proved_on(loop)
-            for delay in patience():
-                if {id(task) for task in tasks_of(self.test, loop)} <= proved.keys():
-                    break
-                await asyncio.sleep(delay)
-            if tasks_of(self.test, loop):
-                proved = proved_on(loop)
-            self._found += [
-                describe(task, self.test, proved.get(id(task)))
-                for task in tasks_of(self.test, loop)
-            ]
+            self._found += await remains_inside(self.test, loop)
             self._look_for_extras(loop)
         finally:
             self._over()
         return self.left
 
     def _over(self) -> None:
+        if self._inside is not None:
+            _doors.leave(self._inside)
+            self._inside = None
         _doors.end(self.test)
         _doors.unwatch()
         current.set(self._outer)

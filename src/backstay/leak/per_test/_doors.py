@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any, Protocol, cast
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from backstay._base import now
 from backstay.leak.per_test._checked import Checked, current, owners
@@ -25,7 +25,7 @@ from backstay.tasks._owner import current_owner
 from backstay.tasks._spawn_site import Machinery
 from backstay.tasks._tracked_task import TrackedTask, set_card
 
-__all__ = ["begin", "end", "loops", "unwatch", "visit", "watch"]
+__all__ = ["begin", "end", "leave", "loops", "unwatch", "visit", "watch"]
 
 Loop = asyncio.AbstractEventLoop
 AnyTask = asyncio.Task[Any]
@@ -53,6 +53,7 @@ _machinery = Machinery()
 loops: WeakSet[Loop] = WeakSet()
 """Loops whose tasks are stamped."""
 
+_visits: WeakKeyDictionary[Loop, int] = WeakKeyDictionary()
 _running: dict[Checked, Watcher] = {}  # tests under way, the newest last
 
 
@@ -169,8 +170,27 @@ def _close(original: Any, runner: Any) -> None:
 
 
 def visit(loop: Loop) -> None:
-    """Stamp the tasks of a loop from now on that was there before."""
-    _stamp(loop, born=False)
+    """Stamp the tasks of a loop that was there before, until as many have called `leave`."""
+    with _guard:
+        _visits[loop] = _visits.get(loop, 0) + (loop not in loops or loop in _visits)
+        if not _visits[loop]:
+            del _visits[loop]  # it was born while we watched, and is stamped for good
+        _stamp(loop, born=False)
+
+
+def leave(loop: Loop) -> None:
+    """Put back the factory that a visited loop had, unless somebody has chained upon ours since."""
+    with _guard:
+        if loop not in _visits:
+            return
+        _visits[loop] -= 1
+        if _visits[loop]:
+            return
+        del _visits[loop]
+        loops.discard(loop)
+        factory: Any = loop.get_task_factory()
+        if getattr(factory, "__qualname__", "") == _STAMPED:
+            loop.set_task_factory(factory.before)
 
 
 def _stamp(loop: Loop, *, born: bool = True) -> None:
@@ -197,4 +217,8 @@ def _factory(previous: Any) -> Callable[..., asyncio.Task[Any]]:
         set_card(task, (site, lasti, current_owner.get(), now()))
         return task
 
+    setattr(stamped, "before", previous)
     return stamped
+
+
+_STAMPED = f"{_factory.__qualname__}.<locals>.stamped"

@@ -21,7 +21,7 @@ from backstay.leak.per_test._left import Left
 from backstay.leak.per_test._words import describe, is_machinery
 from backstay.tasks import live_tasks
 
-__all__ = ["patience", "proved_on", "remains", "tasks_of"]
+__all__ = ["patience", "remains", "remains_inside", "tasks_of"]
 
 Loop = asyncio.AbstractEventLoop
 
@@ -59,9 +59,32 @@ def remains(test: Checked, loop: Loop) -> list[Left]:
     proved = proved_on(loop)
     waited = False
     for delay in patience():
-        if ids <= proved.keys():
+        if ids <= proved.keys() or loop.is_closed():
             break
         _let_run(loop, delay)
+        waited = True
+        ids = _ids(test, loop)
+        if not ids:
+            return []
+    if waited:
+        proved = proved_on(loop)
+    return [describe(task, test, proved.get(id(task))) for task in tasks_of(test, loop)]
+
+
+async def remains_inside(test: Checked, loop: Loop) -> list[Left]:
+    """Judge the loop that runs, from a task of it, which is not judged.
+
+    Cancelled: nothing is found.
+    """
+    ids = _ids(test, loop)
+    if not ids:
+        return []
+    proved = proved_on(loop)
+    waited = False
+    for delay in patience():
+        if ids <= proved.keys():
+            break
+        await asyncio.sleep(delay)
         waited = True
         ids = _ids(test, loop)
         if not ids:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, cast
 
 from backstay.leak.per_test._check import LeakCheck, LeaksLeft
+from backstay.leak.per_test._left import Left
 
 __all__ = ["LeakFreeTestCase"]
 
@@ -34,7 +35,7 @@ class LeakFreeTestCase:
         check = LeakCheck(case.id(), allow=self.leaks_allow, also=self.leaks_also)
         if result is None:
             result = case.defaultTestResult()
-        before = len(result.failures) + len(result.errors)
+        before = _complaints(result)
         check.begin()
         try:
             run = cast("Callable[[Any], Any]", cast("Any", super()).run)
@@ -42,18 +43,23 @@ class LeakFreeTestCase:
         finally:
             left = check.end()
         if left:
-            self._tell(
-                case, result, left, failed=len(result.failures) + len(result.errors) > before
-            )
+            _tell(case, result, left, failed=_complaints(result) > before)
         return returned
 
-    @staticmethod
-    def _tell(case: Any, result: Any, left: list[Any], *, failed: bool) -> None:
-        error = LeaksLeft(left)
-        if not failed:
-            result.addFailure(case, (LeaksLeft, error, None))
-            return
+
+def _complaints(result: Any) -> int:
+    # pytest hands in a result of its own, which has no such lists.
+    return len(getattr(result, "failures", ())) + len(getattr(result, "errors", ()))
+
+
+def _tell(case: Any, result: Any, left: list[Left], *, failed: bool) -> None:
+    error = LeaksLeft(left)
+    if failed:
         for rows in (result.failures, result.errors):
             if rows and rows[-1][0] is case:
                 rows[-1] = (case, f"{rows[-1][1]}\n{error}")
-                return
+        return
+    try:
+        raise error
+    except LeaksLeft as raised:
+        result.addFailure(case, (LeaksLeft, raised, raised.__traceback__))
