@@ -132,7 +132,10 @@ def _asker() -> str:
     except RuntimeError:
         asker = None  # called from a thread, or from a callback of no loop
     if asker is not None:
-        return f"task {asker.get_name()!r}"
+        name = asker.get_name()
+        if name.startswith("Task-"):  # a number says nothing to a reader
+            return f"task {name!r} ({getattr(asker.get_coro(), '__qualname__', '')})"
+        return f"task {name!r}"
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))

@@ -240,6 +240,22 @@ async def test_cancel_is_stamped_with_who_asked_first() -> None:
     assert described.cancel_at == 3.0
 
 
+async def test_cancel_by_a_task_without_a_name_tells_what_it_runs() -> None:
+    """A number that asyncio gave it says nothing to a reader."""
+    victim = asyncio.create_task(asyncio.sleep(10))
+    await asyncio.sleep(0)
+
+    async def closes() -> None:
+        victim.cancel()
+
+    await asyncio.create_task(closes())
+    by = info(victim).cancel_by
+    assert by is not None
+    assert by.startswith("task 'Task-")
+    assert by.endswith("closes)")
+    await asyncio.wait([victim])
+
+
 @pytest.mark.real_loop
 async def test_cancel_by_a_callback_does_not_name_the_line_that_runs_the_loop() -> None:
     """A time limit, a bare `call_soon(task.cancel)` and a callback of the program's own differ."""
