@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from leaky_runs import run_pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 FRAMEWORKS = """
 def leave():

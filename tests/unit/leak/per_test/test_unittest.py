@@ -25,32 +25,28 @@ async def leaves() -> None:
 
 
 class Async(LeakFreeTestCase, unittest.IsolatedAsyncioTestCase):
-    __test__ = False
-
     async def asyncSetUp(self) -> None:
         self.task = asyncio.get_running_loop().create_task(blocked())
 
     async def asyncTearDown(self) -> None:
         self.task.cancel()
 
-    async def test_clean(self) -> None:
+    async def clean(self) -> None:
         await asyncio.sleep(0)
 
-    async def test_leaks(self) -> None:
+    async def leaks(self) -> None:
         await leaves()
 
-    async def test_fails(self) -> None:
+    async def fails(self) -> None:
         await leaves()
         self.fail("its own")
 
 
 class Sync(LeakFreeTestCase, unittest.TestCase):
-    __test__ = False
-
-    def test_clean(self) -> None:
+    def clean(self) -> None:
         asyncio.run(asyncio.sleep(0))
 
-    def test_leaks(self) -> None:
+    def leaks(self) -> None:
         asyncio.run(leaves())
 
 
@@ -66,14 +62,14 @@ def outcome(kind: type[unittest.TestCase], name: str) -> tuple[list[str], bool]:
 
 def test_clean_cases_pass() -> None:
     """What the fixtures of a case end is no leak."""
-    assert outcome(Async, "test_clean") == ([], True)
-    assert outcome(Sync, "test_clean") == ([], True)
+    assert outcome(Async, "clean") == ([], True)
+    assert outcome(Sync, "clean") == ([], True)
 
 
 def test_leaking_cases_fail() -> None:
     """Async cases and sync ones that run loops fail with the report."""
     for kind in (Async, Sync):
-        (told,), passed = outcome(kind, "test_leaks")
+        (told,), passed = outcome(kind, "leaks")
         assert not passed
         assert "1 task outlived test " in told
         assert "in leave()" in told
@@ -81,10 +77,10 @@ def test_leaking_cases_fail() -> None:
 
 def test_a_failing_case_keeps_its_error() -> None:
     """The report stands below the error of the test itself."""
-    (told,), _ = outcome(Async, "test_fails")
+    (told,), _ = outcome(Async, "fails")
     assert told.index("AssertionError: its own") < told.index("1 task outlived test ")
 
 
 def test_a_case_may_allow() -> None:
     """Patterns are an attribute of the class."""
-    assert outcome(Allowed, "test_leaks") == ([], True)
+    assert outcome(Allowed, "leaks") == ([], True)
