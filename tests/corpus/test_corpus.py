@@ -7,9 +7,11 @@ declares, at the marked line, and of nothing else; its cure, of nothing.
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
-from corpus_runner import differences, expectations, load, marks, play, program_names
+from corpus_runner import ROOT, differences, expectations, load, marks, play, program_names
 
 pytestmark = pytest.mark.slow
 
@@ -59,3 +61,15 @@ def test_all_patterns_are_there() -> None:
     numbers = [int(name[1:3]) for name in program_names()]
     assert numbers == sorted(set(numbers))
     assert set(NOT_JUDGED_YET) <= set(program_names())
+
+
+def test_the_page_is_as_the_programs_say() -> None:
+    """Pattern, cases and verdict of each; `python scripts/corpus_page.py --write` makes it so."""
+    done = subprocess.run(
+        [sys.executable, "scripts/corpus_page.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
