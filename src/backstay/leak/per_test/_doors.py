@@ -128,7 +128,7 @@ def _watch_class(kind: type) -> None:
 
 def _told(original: Any, loop: Any, context: dict[str, Any]) -> None:
     task = context.get("task")
-    if task is not None and str(context.get("message", "")).startswith(_DESTROYED):
+    if isinstance(task, asyncio.Task) and str(context.get("message")).startswith(_DESTROYED):
         for watcher in list(_running.values()):
             watcher.on_lost(loop, task)
     original(loop, context)
@@ -160,10 +160,14 @@ def _run(original: Any, runner: Any, coro: Any, *, context: Context | None = Non
 
 def _close(original: Any, runner: Any) -> None:
     loop: Loop | None = getattr(runner, "_loop", None)
-    if loop is not None and not loop.is_closed() and asyncio._get_running_loop() is None:
-        for watcher in list(_running.values()):
-            watcher.on_close(loop)
-    original(runner)
+    try:
+        # Whoever is told to exit amid its tasks is to be taken down and not run on.
+        exits = isinstance(sys.exc_info()[1], SystemExit | KeyboardInterrupt | GeneratorExit)
+        usable = loop is not None and not loop.is_closed() and asyncio._get_running_loop() is None
+        for watcher in list(_running.values()) if usable and not exits else ():
+            watcher.on_close(cast("Loop", loop))
+    finally:
+        original(runner)
 
 
 # -- the factory ---------------------------------------------------------------------

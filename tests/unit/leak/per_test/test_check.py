@@ -268,3 +268,36 @@ def test_misuse_is_said() -> None:
 
     with pytest.raises(UsageError, match="async with LeakCheck"):
         run_virtual(main)
+
+
+def test_a_program_that_exits_is_not_run_on() -> None:
+    """Who exits amid its tasks is taken down as ever: clean-up runs once, and the exit is its own."""
+    ended: list[str] = []
+
+    async def stranger() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append("stranger")
+
+    async def main() -> None:
+        await leaves(stranger())
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit), LeakCheck("exits"):
+        run_virtual(main)
+    assert ended == ["stranger"]
+
+
+async def test_messages_of_a_loop_go_their_way() -> None:
+    """What is no task that was lost is handed on untouched."""
+    heard: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: heard.append(context["task"]))
+    async with LeakCheck("hears"):
+        loop.call_exception_handler(
+            {"message": "Task was destroyed but it is pending!", "task": "none"}
+        )
+        loop.call_exception_handler({"message": "other", "task": asyncio.current_task()})
+    assert heard == ["none", asyncio.current_task()]
