@@ -313,3 +313,31 @@ def test_last():
     for name, what in (("timer", "timer"), ("generator", "async generator"), ("thread", "thread")):
         assert f"ERROR test_it.py::test_{name} - Failed: 1 {what} outlived" in run.text, run.text
     assert run.outcomes() == {"passed": 4, "error": 3}
+
+
+def test_cases_of_unittest_under_pytest(tmp_path: Path) -> None:
+    """The mixin works where pytest runs the cases, with or without --leaks; beside a failure the leak is an error."""
+    source = """
+import unittest
+from backstay.leak.per_test import LeakFreeTestCase
+
+class Cases(LeakFreeTestCase, unittest.IsolatedAsyncioTestCase):
+    async def test_clean(self):
+        await asyncio.sleep(0)
+
+    async def test_leaks(self):
+        kept.append(asyncio.create_task(asyncio.Event().wait()))
+        await asyncio.sleep(0)
+
+    async def test_fails(self):
+        kept.append(asyncio.create_task(asyncio.Event().wait()))
+        await asyncio.sleep(0)
+        self.fail("its own")
+"""
+    for words in ([], ["--leaks"]):
+        run = run_pytest(tmp_path, source, *words)
+        assert run.outcomes() == {"passed": 1, "failed": 2, "error": 1}, run.text
+        assert "ERROR test_it.py::Cases::test_fails - backstay.leak.per_test" in run.text
+        assert "FAILED test_it.py::Cases::test_fails - AssertionError: its own" in run.text
+        assert "FAILED test_it.py::Cases::test_leaks - " in run.text
+        assert "STUCK   test_it.py:" in run.text

@@ -19,7 +19,8 @@ class LeakFreeTestCase:
         class MailTests(LeakFreeTestCase, unittest.IsolatedAsyncioTestCase):
             leaks_allow = ("function=Pool.*",)
 
-    Name it before the class of unittest. A test that fails keeps its own error, with the report as a note.
+    Name it before the class of unittest. A test that fails keeps its own error, with the report below it
+    (where pytest runs the case: as one more error).
 
     Attributes:
         leaks_allow: patterns of what may be left, see `Pattern.parse`.
