@@ -127,8 +127,9 @@ def _watch_class(kind: type) -> None:
 
 
 def _told(original: Any, loop: Any, context: dict[str, Any]) -> None:
-    task = context.get("task")
-    if isinstance(task, asyncio.Task) and str(context.get("message")).startswith(_DESTROYED):
+    task: Any = context.get("task")
+    lost = str(context.get("message")).startswith(_DESTROYED)
+    if lost and issubclass(type(task), asyncio.Task):
         for watcher in list(_running.values()):
             watcher.on_lost(loop, task)
     original(loop, context)
