@@ -23,16 +23,27 @@ class Checked:
         ended: whether its check is over; its context may live on in a task.
         loops: those born in it.
         looked_at: loops that were judged on its behalf as they were closed.
+        tasks: those spawned in its context, so that a look need not go through everybody's.
     """
 
-    __slots__ = ("__weakref__", "ended", "kind", "looked_at", "loops", "name")
+    __slots__ = ("__weakref__", "ended", "kind", "looked_at", "loops", "name", "tasks")
 
     def __init__(self, name: str, kind: Literal["test", "fixture"] = "test") -> None:
         self.name = name
         self.kind: Literal["test", "fixture"] = kind
         self.ended = False
         self.loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+        self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self.looked_at: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+
+    def alive_on(self, loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
+        """Return those of `tasks` that live on `loop`; callable from any thread."""
+        for _ in range(100):
+            try:
+                return [one for one in self.tasks if one.get_loop() is loop and not one.done()]
+            except RuntimeError:  # "Set changed size during iteration"
+                continue
+        return []
 
     def __str__(self) -> str:
         """Name it as an owner is named: "test tests/test_mail.py::test_sends"."""

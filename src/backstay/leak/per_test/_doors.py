@@ -216,7 +216,9 @@ def _factory(previous: Any) -> Callable[..., asyncio.Task[Any]]:
             # uvloop hands through what nobody asked for, and not every Python knows it.
             asked = {name: value for name, value in options.items() if value is not None}
             task = TrackedTask(coro, loop=loop, **asked)
-        owners[task] = current.get()
+        owners[task] = test = current.get()
+        if test is not None:
+            test.tasks.add(task)
         frame = _machinery.caller(sys._getframe(1))
         site, lasti = (None, -1) if frame is None else (frame.f_code, frame.f_lasti)
         set_card(task, (site, lasti, current_owner.get(), now()))

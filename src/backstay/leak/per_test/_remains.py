@@ -16,7 +16,7 @@ from typing import Any
 from backstay.leak._expected import unexpected
 from backstay.leak._proof import Proved
 from backstay.leak._prove import prove
-from backstay.leak.per_test._checked import Checked, owner_in, owners
+from backstay.leak.per_test._checked import Checked, owner_in
 from backstay.leak.per_test._left import Left
 from backstay.leak.per_test._words import describe, is_machinery
 from backstay.tasks import live_tasks
@@ -39,12 +39,12 @@ def patience() -> Iterator[float]:
 def tasks_of(test: Checked, loop: Loop) -> list[asyncio.Task[Any]]:
     """Return the living tasks of `test` on `loop`; to be let go of before anything is proved.
 
-    Cost: a microsecond a living task.
+    Cost: a microsecond a living task, on loops that were there before only of the test's own.
     """
     if loop in test.loops and not loop.is_running():
         mine = [task for task in live_tasks(loop) if owner_in(task, test) is test]
     else:
-        mine = [task for task in live_tasks(loop) if owners.get(task) is test]
+        mine = test.alive_on(loop)
     if not mine:
         return mine
     running = _running_task(loop)
