@@ -42,8 +42,8 @@ TAIL = """
 ## Silence
 
 Besides the cures, these must stay silent: 290 waits inside of a dozen libraries with real sockets
-(`tests/integrations/blocked_on`), the live tasks of 10,000 random graphs (`tests/property/test_prover_model.py`), and what the
-pages of the verdicts list as look-alikes.
+(`tests/integrations/blocked_on`), the live tasks of 10,000 random graphs (`tests/property/test_prover_model.py`), and
+what the pages of the verdicts list as look-alikes.
 """
 
 
