@@ -1,5 +1,5 @@
 # The verbs of this repository; each does all the set-up it needs.
-.PHONY: help index setup demo test search check format docs bench services services-stop clean lock surface protos
+.PHONY: help index setup demo test search check format docs bench soak services services-stop clean lock surface protos
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
@@ -32,6 +32,10 @@ docs: setup  ## links, reachability and every runnable snippet of the documentat
 
 bench: setup  ## every promise in benchmarks/, gated by its budget
 	@$(PY) -m benchmarks
+
+soak:  ## ten minutes of the shop at 60 % of its knee, with faults that come and go
+	@scripts/setup demo
+	@$(PY) -m backstay lab soak soak --out out
 
 services:  ## start the real servers of the optional tiers; .services/addresses.env says where they are
 	@scripts/services start

@@ -29,6 +29,7 @@ from backstay._base._histogram import Histogram
 from backstay._base._hooks import Hook
 from backstay._base._rolling_window import RollingWindow
 from backstay._base._statistics import HasStatistics
+from backstay._base._still_frames import StillFrames
 
 __all__ = [
     "Accelerator",
@@ -46,6 +47,7 @@ __all__ = [
     "RollingWindow",
     "ScopeEnded",
     "ServiceMoved",
+    "StillFrames",
     "SystemClock",
     "accelerated",
     "call_rejected",

@@ -19,6 +19,7 @@ examples:
   backstay lab compare cascading-failure      a dependency that stops answering, with and without a breaker
   backstay lab load http://127.0.0.1:8000/    open-loop load, latency from the intended start
   backstay lab calibrate leaky-checkout       the highest rate that this machine sustains
+  backstay lab soak soak                      ten minutes with faults that come and go: what stays behind?
 """
 
 _COMPARE = """\
@@ -46,6 +47,16 @@ TARGET is a scenario (one of its variants is started for the search) or the URL 
 Exit code: 0 = found, 1 = nothing was sustained, 2 = wrong use.
 """
 
+_SOAK = """\
+examples:
+  backstay lab soak soak                       ten minutes at 60 % of the knee
+  backstay lab soak soak --minutes 1 --rate 150 --variant naive
+
+SCENARIO's faults must end: they come and go, one after the other, until the last minute.
+Writes soak.json and a folder of logs.
+Exit code: 0 = PASS, 1 = FAIL or INCONCLUSIVE, 2 = wrong use.
+"""
+
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add `lab` and its own verbs."""
@@ -61,6 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     _add_compare(verbs)
     _add_load(verbs)
     _add_calibrate(verbs)
+    _add_soak(verbs)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -174,6 +186,29 @@ def _add_calibrate(verbs: argparse._SubParsersAction[Any]) -> None:
         "--budget", type=positive, default=120.0, metavar="S", help="time to search (120)"
     )
     parser.add_argument("--seed", type=whole, metavar="N", help="decides the arrivals")
+    _add_out(parser)
+    _add_json(parser)
+
+
+def _add_soak(verbs: argparse._SubParsersAction[Any]) -> None:
+    parser = verbs.add_parser(
+        "soak",
+        help="one variant for long, with faults that come and go, and what is left of it",
+        description="Load one variant steadily, break and mend things, and see that nothing stays behind.",
+        epilog=_SOAK,
+    )
+    parser.add_argument("scenario", metavar="SCENARIO", help="name or path of a scenario")
+    parser.add_argument(
+        "--variant", metavar="NAME", help="which variant of the scenario (its last)"
+    )
+    parser.add_argument("--minutes", type=positive, default=10.0, metavar="M", help="of load (10)")
+    parser.add_argument(
+        "--share", type=positive, default=0.6, metavar="X", help="of the knee that is offered (0.6)"
+    )
+    parser.add_argument(
+        "--rate", type=positive, metavar="R", help="offered instead, without looking for the knee"
+    )
+    parser.add_argument("--seed", type=whole, metavar="N", help="decides arrivals and faults")
     _add_out(parser)
     _add_json(parser)
 

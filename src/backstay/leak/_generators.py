@@ -29,6 +29,7 @@ from types import AsyncGeneratorType, CodeType, FrameType
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
+from backstay._base import StillFrames
 from backstay.leak._places import is_ours, relative
 from backstay.leak._surroundings import Surroundings
 from backstay.leak._timers import parts_of
@@ -170,6 +171,11 @@ def _is_decorated(code: CodeType) -> bool:
 
 def _somebody_iterates() -> bool:
     """Tell whether any call that runs now, in any thread, advances async generators."""
+    with StillFrames():
+        return _any_iterates()
+
+
+def _any_iterates() -> bool:
     for innermost in sys._current_frames().values():
         frame: FrameType | None = innermost
         for _ in range(_MOST_FRAMES):

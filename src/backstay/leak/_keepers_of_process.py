@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from backstay._base import StillFrames
 from backstay.leak._keeper import Keeper, counted, named_code
 from backstay.leak._places import is_ours, relative
 from backstay.leak._timers import parts_of
@@ -79,9 +80,10 @@ def _queued(executors: list[Any]) -> Iterator[Keeper]:
 def _stack(frame: FrameType | None) -> list[FrameType]:
     """Return the frames of a thread, innermost first."""
     stack: list[FrameType] = []
-    while frame is not None and len(stack) < _MOST_FRAMES:
-        stack.append(frame)
-        frame = frame.f_back
+    with StillFrames():
+        while frame is not None and len(stack) < _MOST_FRAMES:
+            stack.append(frame)
+            frame = frame.f_back
     return stack
 
 

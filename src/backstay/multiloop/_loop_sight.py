@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any, Literal
 
-from backstay._base import now
+from backstay._base import StillFrames, now
 from backstay.tasks._code_origin import origin_of
 
 __all__ = ["Look", "LoopSight", "Sample", "sees_frames"]
@@ -146,6 +146,10 @@ class LoopSight:
             self.ask()
         if not sees_frames():
             return Look("unknown")
+        with StillFrames():
+            return self._look()
+
+    def _look(self) -> Look:
         self._find_thread()
         if self._ident is None:
             return Look("unknown")
@@ -166,6 +170,10 @@ class LoopSight:
         """Return when the loop, at work now, last came round; None when nobody knows."""
         if self._base is not None:
             return self._beat_at
+        with StillFrames():
+            return self._turn_began_at()
+
+    def _turn_began_at(self) -> float | None:
         frame = None if self._ident is None else sys._current_frames().get(self._ident)
         if frame is None:
             return None
@@ -182,6 +190,10 @@ class LoopSight:
 
     def sample(self) -> Sample | None:
         """See where the loop's thread is, whatever the loop does."""
+        with StillFrames():
+            return self._sample()
+
+    def _sample(self) -> Sample | None:
         self._find_thread()
         frame = None if self._ident is None else sys._current_frames().get(self._ident)
         try:

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any, NamedTuple, cast
 
+from backstay._base import StillFrames
 from backstay.tasks._code_origin import origin_of
 
 __all__ = [
@@ -276,7 +277,11 @@ def _running_stack(coroutine: Any) -> list[ChainFrame]:
     """Collect the live frames from a running coroutine inwards, outermost first."""
     if not is_running(coroutine):
         return []
-    root = _attribute(coroutine, "frame")
+    with StillFrames():
+        return _stack_down_to(_attribute(coroutine, "frame"))
+
+
+def _stack_down_to(root: Any) -> list[ChainFrame]:
     for innermost in sys._current_frames().values():
         stack: list[ChainFrame] = []
         frame: FrameType | None = innermost

@@ -76,12 +76,18 @@ class Sampler:
         return Sample(at - load_began, tasks, memory, len(self._planes))
 
 
-async def fetch_leaks(system: System) -> dict[str, Mapping[str, object]]:
-    """Ask all services what they leak; a service that cannot answer is left out."""
+async def fetch_leaks(system: System, *, prove: bool = False) -> dict[str, Mapping[str, object]]:
+    """Ask all services what they leak; a service that cannot answer is left out.
+
+    Args:
+        system: whose services.
+        prove: whether blocked tasks are judged by a proof as well.
+    """
+    path = "/v1/leaks?prove=1" if prove else "/v1/leaks"
     asked: dict[str, Answer] = {}
     async with Scope("fetch leaks") as scope:
         for name in system.services():
-            asked[name] = scope.go(_document, system.admins[name], "/v1/leaks", _LEAKS_TIMEOUT_S)
+            asked[name] = scope.go(_document, system.admins[name], path, _LEAKS_TIMEOUT_S)
     answers = {name: answer.result() for name, answer in asked.items()}
     return {name: document for name, document in answers.items() if document is not None}
 
