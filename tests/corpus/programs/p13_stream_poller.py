@@ -23,9 +23,10 @@ EXPECT = (
 
 
 async def ticks(request: bytes, context: Any) -> Any:
-    while True:
+    for _ in range(3):
         yield b"tick"
         await asyncio.sleep(0.002)
+    await asyncio.sleep(3600)  # a quiet stream: so each look finds the readers waiting
 
 
 def server() -> tuple[grpc.aio.Server, int]:
