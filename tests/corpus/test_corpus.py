@@ -20,6 +20,8 @@ NOT_JUDGED_YET: dict[str, str] = {}
 
 LOOPS = ("stock", "uvloop")
 
+WITHOUT_PROGRAM = {17, 21, 24, 26, 28, 34}
+
 
 def played_programs() -> list[object]:
     return [
@@ -57,9 +59,9 @@ def test_each_program_says_what_goes_wrong_where_and_what_cures_it(name: str) ->
 
 
 def test_all_patterns_are_there() -> None:
-    """Patterns are numbered from 1, and none is left out or there twice."""
+    """Patterns are numbered from 1; those without a program are the ones that the page lists."""
     numbers = [int(name[1:3]) for name in program_names()]
-    assert numbers == sorted(set(numbers))
+    assert numbers == [one for one in range(1, 35) if one not in WITHOUT_PROGRAM]
     assert set(NOT_JUDGED_YET) <= set(program_names())
 
 
