@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, cast
 
 from backstay._base import now
 from backstay.leak._expected import unexpected
-from backstay.leak._places import is_ours
+from backstay.leak._places import in_words, is_ours
 from backstay.leak._undead import refuses_to_end
 from backstay.tasks import Scope, info, live_tasks
 from backstay.tasks._blocked_on import blocked_on
@@ -373,7 +373,7 @@ def _ask(task: AnyTask, owner: Scope | None, at: float, k: int, flags: _Flags) -
         task_name=card.coroutine if default_name else card.name,
         born=card.born,
         age=None if card.born is None else max(0.0, at - card.born),
-        owner="" if owner is None else f"{owner.kind} {owner.name}",
+        owner=in_words(owner),
         owner_kind="" if owner is None else owner.kind,
         owner_state="" if owner is None else owner.state,
         owner_number=0 if owner is None else id(owner),

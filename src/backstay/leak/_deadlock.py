@@ -20,7 +20,7 @@ from backstay._base import now
 from backstay.leak._census import breather
 from backstay.leak._elders import elders
 from backstay.leak._finding import Finding
-from backstay.leak._places import is_ours, relative
+from backstay.leak._places import in_words, is_ours, relative
 from backstay.leak._rings import ring_through, rings, stuck
 from backstay.leak._timers import ended_by_timers
 from backstay.leak._wait_graph import WaitGraph
@@ -138,7 +138,7 @@ def _finding(ring: list[AnyTask], count: int, behind: int) -> Finding | None:
         task_name=names[0].strip("'"),
         site=relative(site),
         function=function,
-        owner="" if first.owner is None else f"{first.owner.kind} {first.owner.name}",
+        owner=in_words(first.owner),
         age=max((card.age for card in cards if card.age is not None), default=None),
         blocked_on=waits[0],
         held_by=f"task {followers[0]}",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from backstay.leak._places import relative
+from backstay.leak._places import in_words, relative, site_of
 from backstay.tasks import info
 from backstay.tasks._tracked_task import card_of
 
@@ -126,6 +126,6 @@ def unexpected(tasks: list[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
 
 def _is_covered(task: asyncio.Task[Any], known: list[Expectation]) -> bool:
     card = info(task)
-    site = card.definition if card.site is None else str(card.site)
-    owner = "" if card.owner is None else f"{card.owner.kind} {card.owner.name}"
+    site = site_of(card)
+    owner = in_words(card.owner)
     return any(one.covers(card.coroutine, relative(site), owner) for one in known)

@@ -22,7 +22,7 @@ from types import (
 from typing import Any
 
 from backstay.leak._namespaces import namespaces
-from backstay.leak._places import is_ours
+from backstay.leak._places import TRACED, is_ours
 from backstay.tasks import live_tasks
 from backstay.tasks._await_chain import kind_of, walk
 
@@ -31,7 +31,6 @@ __all__ = ["name_holders"]
 _BUDGET = 30_000  # objects; some 30 ms
 _DEPTH = 6
 _MOST_TASKS = 2_000  # whose bodies are looked into
-_TRACED = 1 << 14  # Py_TPFLAGS_HAVE_GC
 
 _STOPS = (
     *(type, ModuleType, CodeType, FrameType, FunctionType, BuiltinFunctionType),
@@ -62,7 +61,7 @@ def name_holders(
                     found.setdefault(key, f"{_article(thing)}{path}")
                     continue
                 kind = kind_of(part)
-                if key in seen or not kind.__flags__ & _TRACED or issubclass(kind, _STOPS):
+                if key in seen or not kind.__flags__ & TRACED or issubclass(kind, _STOPS):
                     continue
                 seen.add(key)
                 deeper.append((part, _path(thing, path)))
@@ -97,7 +96,7 @@ def _globals(modules: list[tuple[str, dict[str, Any]]]) -> Iterator[Root]:
     for module_name, namespace in modules:
         for name, thing in [*namespace.items()]:
             kind = kind_of(thing)
-            if kind.__flags__ & _TRACED and not issubclass(kind, _STOPS):
+            if kind.__flags__ & TRACED and not issubclass(kind, _STOPS):
                 yield thing, f"{module_name}.{name}"
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from backstay._base import now
 from backstay.errors import BackstayError
 from backstay.leak._expected import unexpected
-from backstay.leak._places import is_ours, relative
+from backstay.leak._places import in_words, is_ours, relative, site_of
 from backstay.leak._prover import Prover
 from backstay.leak._undead import heard_of, is_undead
 from backstay.tasks import Scope, TaskInfo, adopt, blocked_on, info, live_tasks, owner_of
@@ -225,11 +225,11 @@ class Interceptor:
         return ""
 
     def _deal_with(self, task: AnyTask, card: TaskInfo, verdict: str) -> int:
-        site = card.definition if card.site is None else str(card.site)
+        site = site_of(card)
         if is_ours(site):
             return 0
         site = relative(site)
-        owner = "" if card.owner is None else f"{card.owner.kind} {card.owner.name}"
+        owner = in_words(card.owner)
         action = self._action(verdict, site, card.coroutine, owner)
         self._reported[verdict] += 1
         if site in self._sites or len(self._sites) < _MOST_SITES:

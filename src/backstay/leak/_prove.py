@@ -19,13 +19,12 @@ from backstay._base import now
 from backstay.errors import UsageError
 from backstay.leak._expected import unexpected
 from backstay.leak._holders import name_holders
-from backstay.leak._places import is_ours, relative
+from backstay.leak._places import in_words, is_ours, relative, site_of
 from backstay.leak._proof import Proof, Proved
 from backstay.leak._timers import ended_by_timers
 from backstay.leak._trial_deletion import HELD, LIVE, awaited_by, judge
 from backstay.tasks import TaskInfo, await_chain, blocked_on, info, live_tasks, waits_forever
 from backstay.tasks._await_chain import kind_of
-from backstay.tasks._spawn_site import resolve_site
 from backstay.tasks._tracked_task import card_of
 
 __all__ = ["prove", "unsound_here"]
@@ -252,8 +251,7 @@ def _is_deliberate(task: AnyTask) -> bool:
 
 
 def _is_ours(task: AnyTask) -> bool:
-    site = resolve_site(*(card_of(task) or (None, -1))[:2])
-    return is_ours(info(task).definition if site is None else site.file)
+    return is_ours(site_of(info(task)))
 
 
 def _sample(tasks: list[AnyTask], per_site: int) -> list[AnyTask]:
@@ -293,15 +291,13 @@ def _site_key(task: AnyTask) -> object:
 def _in_words(task: AnyTask, verdict: int, names: dict[int, str]) -> Proved:
     card = info(task)
     wait = blocked_on(task)
-    site = resolve_site(*(card_of(task) or (None, -1))[:2])
-    at = card.definition if site is None else f"{site.file}:{site.line}"
     return Proved(
         verdict="STUCK" if verdict == HELD else "LEAKED",
         task_id=id(task),
         task_name=_name_of(card),
-        site=relative(at),
-        function=card.coroutine if site is None else site.function,
-        owner=_owner_of(card),
+        site=relative(site_of(card)),
+        function=card.coroutine if card.site is None else card.site.function,
+        owner=in_words(card.owner),
         born=card.born,
         age=card.age,
         blocked_on="" if wait is None else f"{wait.label} at {relative(wait.site)}",
@@ -320,7 +316,7 @@ def _said_after(first: Proved, task: AnyTask, names: dict[int, str]) -> Proved:
         first,
         task_id=id(task),
         task_name=_name_of(card),
-        owner=_owner_of(card),
+        owner=in_words(card.owner),
         born=card.born,
         age=card.age,
         held_by=names.get(id(task), first.held_by),
@@ -331,7 +327,3 @@ def _said_after(first: Proved, task: AnyTask, names: dict[int, str]) -> Proved:
 def _name_of(card: TaskInfo) -> str:
     unnamed = card.name.startswith("Task-") or card.name == "None"
     return card.coroutine if unnamed else card.name
-
-
-def _owner_of(card: TaskInfo) -> str:
-    return "" if card.owner is None else f"{card.owner.kind} {card.owner.name}"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backstay.leak._finding import Finding
-from backstay.leak._places import relative
+from backstay.leak._places import in_words, relative, site_of
 from backstay.leak._surroundings import Surroundings
 from backstay.leak._timers import parts_of
 from backstay.tasks import blocked_on, info
@@ -127,7 +127,7 @@ def _finding(primitive: Any) -> Finding | None:
     card, wait = info(tasks[0]), blocked_on(tasks[0])
     kind = kind_of(primitive).__name__
     unnamed = card.name.startswith("Task-") or card.name == "None"
-    site = card.definition if card.site is None else str(card.site)
+    site = site_of(card)
     what = {"Lock": "free", "Event": "set"}.get(kind, "ready for them")
     return Finding(
         verdict="STUCK",
@@ -136,7 +136,7 @@ def _finding(primitive: Any) -> Finding | None:
         task_name=card.coroutine if unnamed else card.name,
         site=relative(site),
         function=card.coroutine if card.site is None else card.site.function,
-        owner="" if card.owner is None else f"{card.owner.kind} {card.owner.name}",
+        owner=in_words(card.owner),
         age=card.age,
         blocked_on="" if wait is None else f"{wait.label} at {relative(wait.site)}",
         held_by=None,

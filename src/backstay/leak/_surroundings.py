@@ -30,7 +30,7 @@ from types import (
 from typing import Any
 
 from backstay.leak._namespaces import namespaces
-from backstay.leak._places import is_ours
+from backstay.leak._places import TRACED, is_ours
 from backstay.tasks._await_chain import kind_of, walk
 
 __all__ = ["Surroundings"]
@@ -40,7 +40,6 @@ AnyTask = asyncio.Task[Any]
 _LARGEST = 2_000  # a larger container is not looked through
 _STRIDE = 512  # objects between two breaths
 _TASKS = 64  # tasks, the same
-_TRACED = 1 << 14  # Py_TPFLAGS_HAVE_GC
 
 _CONTAINERS = (tuple, list, set, frozenset, dict, deque)
 _TRANSPARENT = (MethodType, BuiltinFunctionType, CellType, AsyncGeneratorType)
@@ -121,7 +120,7 @@ class Surroundings:
     def _meet(self, thing: Any, words: str, steps: int) -> int:
         """Note what is of interest; return how to go on from there."""
         kind = kind_of(thing)
-        if not kind.__flags__ & _TRACED:
+        if not kind.__flags__ & TRACED:
             return _NOT
         if issubclass(kind, asyncio.Future):
             if id(thing) not in self._seen or issubclass(kind, asyncio.Task):

@@ -36,6 +36,7 @@ from types import (
 )
 from typing import Any
 
+from backstay.leak._places import TRACED
 from backstay.leak._trial_deletion import awaited_by
 from backstay.tasks._await_chain import kind_of
 from backstay.tasks._tracking import Tracking
@@ -102,13 +103,10 @@ class Reach:
                     todo.extendleft((cell, objects) for cell in thing.__closure__ or ())
                 elif issubclass(kind, _CALLABLES):
                     todo.appendleft((thing, objects))
-                elif not issubclass(kind, _STOPS) and kind.__flags__ & _TRACED:
+                elif not issubclass(kind, _STOPS) and kind.__flags__ & TRACED:
                     step = 0 if _is_limit(kind) else 1
                     if objects + step <= 1:
                         (todo.append if step else todo.appendleft)((thing, objects + step))
-
-
-_TRACED = 1 << 14  # Py_TPFLAGS_HAVE_GC
 
 
 @functools.cache

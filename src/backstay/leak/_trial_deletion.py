@@ -38,6 +38,7 @@ from typing import Any, NamedTuple, cast
 
 from backstay._base import accelerated
 from backstay.leak._namespaces import namespaces
+from backstay.leak._places import TRACED
 from backstay.tasks._await_chain import kind_of
 
 __all__ = ["HELD", "LIVE", "UNHELD", "Judgement", "awaited_by", "judge"]
@@ -53,7 +54,6 @@ _is_done = cast("Callable[[Any], bool]", asyncio.Future.done)
 
 _forgetter: Callable[[Any], Any] = attrgetter("_remove")  # of a WeakSet: called when a member goes
 
-_TRACED = 1 << 14  # Py_TPFLAGS_HAVE_GC: instances can refer to others
 
 # What a type means to the walk.
 _SKIP, _PLAIN, _FUNCTION, _FUTURE, _TASK, _GENERATOR = range(6)
@@ -213,7 +213,7 @@ class _Trial:
     def _sort(self, kind: type[Any]) -> int:
         """Say what a type means to the walk; each type is asked once."""
         if (
-            not kind.__flags__ & _TRACED
+            not kind.__flags__ & TRACED
             or issubclass(kind, (ModuleType, type))
             or issubclass(kind, asyncio.AbstractEventLoop)
         ):

@@ -102,7 +102,9 @@ class Component:
         self.began = now()
         loop = asyncio.get_running_loop()
         # Not a child of a scope: one that does not end must not hold up the others.
-        self._task = loop.create_task(self._run(moved), name=f"component {self.name}")
+        self._task = loop.create_task(self._run(), name=f"component {self.name}")
+        # Not at the end of the coroutine: one that is cancelled before its first step never runs.
+        self._task.add_done_callback(lambda _: self._ended(moved))
 
     def started(self, value: Any, moved: Callable[[], None]) -> None:
         """Say, from within, that it is up."""
@@ -138,7 +140,13 @@ class Component:
             self.name, self.state, self.start_s, self.stop_s, error, self.cut, self.abandoned
         )
 
-    async def _run(self, moved: Callable[[], None]) -> None:
+    def _ended(self, moved: Callable[[], None]) -> None:
+        if self.state != "ended":
+            self.stop_s = now() - self.told if self.state == "stopping" else None
+            self.state, self.due = "ended", float("inf")
+        moved()
+
+    async def _run(self) -> None:
         try:
             async with Scope(self.name, kind="component", on_exit="cancel"):
                 await self._live(self)
@@ -146,11 +154,6 @@ class Component:
             pass  # we have asked for it; nobody awaits this task
         except Exception as error:
             self.error = error
-        finally:
-            if self.state != "ended":
-                self.stop_s = now() - self.told if self.state == "stopping" else None
-                self.state, self.due = "ended", float("inf")
-            moved()
 
 
 def open_of(

@@ -13,6 +13,7 @@ from backstay import now
 from backstay._base import ServiceMoved, service_moved
 from backstay.errors import DeadlineExceeded, LifecycleMisuse, StartFailed
 from backstay.lifecycle import Service, register_hook, run_hooks
+from backstay.lifecycle._component import Component, open_of
 
 
 class Diary:
@@ -350,6 +351,18 @@ async def test_a_stop_while_it_starts_cancels_what_is_on_its_way() -> None:
     record = await running
     assert diary.lines == []
     assert record.state == "exited"
+
+
+async def test_a_part_that_is_stopped_before_its_first_step_has_ended() -> None:
+    """Its coroutine never ran, so nothing in it could say so; it is not waited for, or abandoned."""
+    told: list[str] = []
+    part = Component("db", open_of(Diary().part("db"), None, lambda: None), (), 10.0, 5.0)
+    part.begin(lambda: told.append(part.state))
+    part.tell(now(), now() + 5.0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert told == ["ended"]
+    assert (part.alive, part.cut, part.error) == (False, False, None)
 
 
 async def test_misuse_is_told() -> None:
