@@ -186,7 +186,7 @@ def differences(expected: Iterable[Expect], marked: dict[str, str], played: Play
     """Say in sentences where what was said is not what was expected; empty when all is well."""
     wrong = [f"the cured program is accused: {_words(one)}" for one in played.fix]
     rest = list(played.leak)
-    accused: set[str] = set()
+    accused: set[tuple[str, str]] = set()
     for expect in expected:
         mine = [
             one for one in rest if one.verdict == expect.verdict and _is_at(one, expect, marked)
@@ -196,14 +196,14 @@ def differences(expected: Iterable[Expect], marked: dict[str, str], played: Play
             wrong.append(f"{expect.verdict} is not said at {_place(expect, marked)}: {said}")
             continue
         wrong += _wrong_in(mine, expect, marked)
-        accused |= {one.site for one in mine}
+        accused |= {(one.site, one.verdict) for one in mine}
         if (
             expect.verdict != "LOST"
             and expect.tasks
             and max(played.census.get(one.site, 0) for one in mine) < expect.count
         ):
             wrong.append(f"the census does not count {expect.count} tasks at {mine[0].site}")
-    also = [one for one in rest if one.site not in accused]
+    also = [one for one in rest if (one.site, one.verdict) not in accused]
     wrong += [f"somebody else is accused: {_words(one)}" for one in also]
     return wrong
 

@@ -46,11 +46,15 @@ def test_a_wrong_expectation_is_noticed(expect: Expect, says: str) -> None:
             replace(PLAYED, leak=(STUCK, replace(STUCK, site="x.py:1"))),
             "somebody else is accused: STUCK of 3 at x.py:1",
         ),
+        (
+            replace(PLAYED, leak=(STUCK, replace(STUCK, verdict="UNDEAD"))),
+            "somebody else is accused: UNDEAD of 3",
+        ),
         (replace(PLAYED, census={}), "the census does not count 3"),
     ],
 )
 def test_a_wrong_detector_is_noticed(played: Played, says: str) -> None:
-    """One that is silent, one that accuses the cured, one that accuses bystanders."""
+    """One that is silent, one that accuses the cured, bystanders, or the guilty of something else."""
     assert says in "\n".join(differences((EXPECT,), MARKED, played))
 
 

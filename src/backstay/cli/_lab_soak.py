@@ -63,12 +63,13 @@ def _to_text(seen: Soak, written: Path) -> str:
         f"backstay lab soak · {seen.scenario}, {seen.variant} · {seen.minutes:g} min at {seen.rate_note}",
         f"{seen.requests:,} requests, {seen.success:.2%} succeeded",
         "",
-        f"{'minute':>6} {'tasks':>8} {'memory':>10}",
+        f"{'seconds':>11} {'tasks':>8} {'memory':>10}",
     ]
-    for number, one in enumerate(seen.per_minute, 1):
+    for one in seen.looks:
         tasks = "-" if one.tasks is None else f"{one.tasks:,.0f}"
         memory = "-" if one.rss is None else f"{one.rss / 1e6:,.0f} MB"
-        lines.append(f"{number:>6} {tasks:>8} {memory:>10}")
+        when = f"{one.from_s:.0f} - {one.until_s:.0f}"
+        lines.append(f"{when:>11} {tasks:>8} {memory:>10}")
     marks = {"met": "ok  ", "missed": "MISS", "unknown": "?   "}
     lines += ["", *(f"{marks.get(one.status, '    ')} {one.sentence}" for one in seen.checks)]
     return "\n".join([*lines, "", f"{seen.verdict}  ({written})"])

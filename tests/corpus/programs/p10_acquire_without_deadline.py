@@ -15,7 +15,7 @@ from corpus_stage import Expect, Stage
 import backstay
 from backstay import Scope
 
-EXPECT = Expect("GROWING", count=20)
+EXPECT = (Expect("GROWING", count=20), Expect("ORPHAN", count=110))
 
 
 class Pool:

@@ -14,6 +14,7 @@ from backstay.lab.load import SecondRecord
 from backstay.lab.scenario import Fault
 from backstay.lab.soak import SoakLimits, SoakLook, judge_soak, soak_faults
 from backstay.lab.soak._judge import look
+from backstay.lab.soak._run import _was_proved
 
 FAULTS = tuple(
     Fault(
@@ -68,9 +69,14 @@ CAUSE = RootCause(
     services=("order",),
 )
 
+
+def seen(tasks: float | None, rss: float | None) -> SoakLook:
+    return SoakLook(15.0, 75.0, tasks, rss)
+
+
 GOOD = {
-    "first": SoakLook(100.0, 200e6),
-    "last": SoakLook(110.0, 205e6),
+    "first": seen(100.0, 200e6),
+    "last": seen(110.0, 205e6),
     "seconds": [second(k) for k in range(200)],
     "faults": (replace(FAULTS[0], at_s=50.0, until_s=62.0),),
     "warmup_s": 15.0,
@@ -95,10 +101,10 @@ def test_a_good_soak_passes() -> None:
     [
         ({"causes": (CAUSE,)}, "verdicts", "missed"),
         ({"asked": {"order": True, "payment": False}}, "verdicts", "unknown"),
-        ({"last": SoakLook(146.0, 205e6)}, "tasks", "missed"),
-        ({"last": SoakLook(None, 205e6)}, "tasks", "unknown"),
-        ({"last": SoakLook(110.0, 221e6)}, "memory", "missed"),
-        ({"first": SoakLook(100.0, None)}, "memory", "unknown"),
+        ({"last": seen(146.0, 205e6)}, "tasks", "missed"),
+        ({"last": seen(None, 205e6)}, "tasks", "unknown"),
+        ({"last": seen(110.0, 221e6)}, "memory", "missed"),
+        ({"first": seen(100.0, None)}, "memory", "unknown"),
         ({"seconds": [second(k, 90, 10) for k in range(200)]}, "success", "missed"),
         ({"seconds": []}, "success", "unknown"),
         ({"faults": ()}, "faults", "unknown"),
@@ -111,6 +117,21 @@ def test_each_thing_that_is_asked_can_be_missed(
     assert judged(**other)[name] == status
     wanted = "FAIL" if status == "missed" else "INCONCLUSIVE"
     assert verdict_of(judge_soak(**{**GOOD, **other})) == wanted
+
+
+@pytest.mark.parametrize(
+    ("said", "counts"),
+    [
+        ("0 proved of 12 tasks asked, in 1.2 ms; 3 will be ended by a timer", True),
+        ("0 proved of 12 tasks asked, in 1.2 ms; 1 not confirmed yet: ask again", False),
+        ("refused: the loop did not answer within 2 s", False),
+        ("not asked for", False),
+    ],
+)
+def test_a_service_that_could_not_prove_has_not_answered(said: str, counts: bool) -> None:
+    """Its silence is no proof that nothing leaks."""
+    assert _was_proved({"findings": [], "proof": said}) is counts
+    assert not _was_proved(None)
 
 
 def test_failures_during_a_fault_and_just_after_are_let_off() -> None:
@@ -126,5 +147,5 @@ def test_a_look_takes_the_median_of_complete_samples() -> None:
     samples = [
         Sample(float(k), {"a": k, "b": 1}, {"a": 10, "b": 5}, 2 if k != 3 else 3) for k in range(6)
     ]
-    assert look(samples, 1.0, 5.0) == SoakLook(3.0, 15.0)
-    assert look(samples, 50.0, 60.0) == SoakLook(None, None)
+    assert look(samples, 1.0, 5.0) == SoakLook(1.0, 5.0, 3.0, 15.0)
+    assert look(samples, 50.0, 60.0) == SoakLook(50.0, 60.0, None, None)

@@ -25,7 +25,7 @@ from backstay.lab.scenario import Scenario, Variant
 from backstay.lab.system import System, SystemFailed, Wardship
 from backstay.tasks import Scope
 
-__all__ = ["Setting", "load_options", "run_variant", "workload_spec"]
+__all__ = ["Setting", "load_options", "run_variant", "watch", "workload_spec"]
 
 # How long before the end of the fault the leaks are asked for: late, so that the
 # growth shows, and early enough for a busy process to answer before it ends.
@@ -168,7 +168,7 @@ async def _measure(
     )
     setting.observer.phase(variant.name, "load")
     async with Scope(f"run {variant.name}", on_exit="cancel", unwrap=True) as scope:
-        scope.go(_watch, system)
+        scope.go(watch, system)
         scope.go(sampler.run)
         scope.go(_break_things, began, faulting, running)
         scope.go(_ask_for_leaks, began, scenario, system, running)
@@ -205,7 +205,7 @@ async def _break_things(began: asyncio.Event, faulting: Faulting, running: _Runn
     await faulting.run(running.load_began if running.load_began is not None else now())
 
 
-async def _watch(system: System) -> None:
+async def watch(system: System) -> None:
     """Break the run off as soon as a process ends by itself."""
     while True:
         await asyncio.sleep(_WATCH_S)

@@ -27,8 +27,10 @@ class SoakLimits:
 
 @dataclass(frozen=True, slots=True)
 class SoakLook:
-    """What was seen in one minute."""
+    """What was seen in one minute, or a quarter of a short soak."""
 
+    from_s: float  # seconds of load
+    until_s: float
     tasks: float | None  # median of all services together
     rss: float | None  # the same, bytes
 
@@ -38,7 +40,7 @@ def look(samples: Sequence[Sample], begin_s: float, end_s: float) -> SoakLook:
     some = [one for one in samples if begin_s <= one.t < end_s]
     tasks = [one.tasks for one in some if one.tasks is not None]
     rss = [one.rss for one in some if one.rss is not None]
-    return SoakLook(median(tasks) if tasks else None, median(rss) if rss else None)
+    return SoakLook(begin_s, end_s, median(tasks) if tasks else None, median(rss) if rss else None)
 
 
 def judge_soak(

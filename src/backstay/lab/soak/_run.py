@@ -22,7 +22,7 @@ from backstay.lab.compare import (
     verdict_of,
 )
 from backstay.lab.compare._faulting import Faulting
-from backstay.lab.compare._run_variant import load_options, workload_spec
+from backstay.lab.compare._run_variant import load_options, watch, workload_spec
 from backstay.lab.compare._sampling import Sampler, fetch_leaks
 from backstay.lab.load import LoadResult, SecondRecord, run_load
 from backstay.lab.scenario import Fault, Scenario
@@ -34,7 +34,6 @@ from backstay.tasks import Scope
 __all__ = ["Soak", "SoakOptions", "soak"]
 
 _WARMUP_S = 15.0
-_WATCH_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +45,7 @@ class SoakOptions:
     minutes: float = 10.0
     share: float = 0.6  # of the knee that is offered
     rate: float | None = None  # offered instead, without looking for the knee
-    settle_s: float = 20.0  # without load, before the services are asked what leaks
+    settle_s: float = 30.0  # without load, before the services are asked what leaks
     calibrate_budget_s: float = 60.0
     limits: SoakLimits = field(default_factory=SoakLimits)
 
@@ -61,7 +60,9 @@ class Soak:
     rate_note: str  # why so much
     minutes: float
     faults: tuple[Fault, ...]
-    per_minute: tuple[SoakLook, ...]  # from the end of the warm-up on
+    looks: tuple[
+        SoakLook, ...
+    ]  # one after the other, from the end of the warm-up to the last, judged one
     requests: int
     success: float  # of all judged requests, those during faults too; 0 to 1
     root_causes: tuple[RootCause, ...]
@@ -84,7 +85,15 @@ class Soak:
                 }
                 for one in self.faults
             ],
-            "per_minute": [{"tasks": one.tasks, "rss_bytes": one.rss} for one in self.per_minute],
+            "looks": [
+                {
+                    "from_s": round(one.from_s, 1),
+                    "until_s": round(one.until_s, 1),
+                    "tasks": one.tasks,
+                    "rss_bytes": one.rss,
+                }
+                for one in self.looks
+            ],
             "requests": self.requests,
             "success": round(self.success, 6),
             "root_causes": [one.to_json() for one in self.root_causes],
@@ -142,13 +151,12 @@ async def soak(
     seen, sampler, asked = await _run(planned, variant, options, observer)
     samples = sampler.samples(seen.began)
     causes = merge_findings(seen.leaks, Path.cwd(), scenario.thresholds.root_cause_marker)
-    minutes = int((duration - _WARMUP_S) // minute)
-    looks = [
-        look(samples, _WARMUP_S + k * minute, _WARMUP_S + (k + 1) * minute) for k in range(minutes)
-    ]
+    # Whole ones from the warm-up on, and the last one, which ends with the load and may overlap.
+    begins = [_WARMUP_S + k * minute for k in range(int((duration - _WARMUP_S) / minute - 1e-6))]
+    looks = [look(samples, at, at + minute) for at in (*begins, duration - minute)]
     checks = judge_soak(
         first=looks[0],
-        last=look(samples, duration - minute, duration),
+        last=looks[-1],
         seconds=seen.seconds,
         faults=faults,
         warmup_s=_WARMUP_S,
@@ -164,7 +172,7 @@ async def soak(
         rate_note=note,
         minutes=options.minutes,
         faults=faults,
-        per_minute=tuple(looks),
+        looks=tuple(looks),
         requests=overall.requests if overall else 0,
         success=overall.success_rate if overall else 0.0,
         root_causes=tuple(causes),
@@ -210,7 +218,7 @@ async def _run(
             await fetch_leaks(system, prove=True)  # a proof counts when it is made twice
             await asyncio.sleep(1.2)
             seen.leaks = await fetch_leaks(system, prove=True)
-            asked = {name: name in seen.leaks for name in system.services()}
+            asked = {name: _was_proved(seen.leaks.get(name)) for name in system.services()}
             exits = system.unexpected_exits()
             if exits:
                 raise SystemFailed("\n".join(exits))
@@ -250,7 +258,7 @@ async def _load(
 
     observer.phase(variant, "load")
     async with Scope(f"soak {variant}", on_exit="cancel", unwrap=True) as scope:
-        scope.go(_watch, system)
+        scope.go(watch, system)
         scope.go(sampler.run)
         scope.go(break_and_mend)
         seen.load = await run_load(
@@ -259,13 +267,10 @@ async def _load(
     seen.began = seen.began or now()
 
 
-async def _watch(system: System) -> None:
-    """Break the run off as soon as a process ends by itself."""
-    while True:
-        await asyncio.sleep(_WATCH_S)
-        exits = system.unexpected_exits()
-        if exits:
-            raise SystemFailed("\n".join(exits))
+def _was_proved(report: Mapping[str, object] | None) -> bool:
+    """Tell whether a service has said what leaks, and could prove all that it has seen."""
+    said = "" if report is None else str(report.get("proof", ""))
+    return " proved of " in said and "not confirmed" not in said
 
 
 def _generator(load: LoadResult | None) -> tuple[Check, ...]:
