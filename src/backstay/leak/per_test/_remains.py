@@ -53,22 +53,10 @@ def tasks_of(test: Checked, loop: Loop) -> list[asyncio.Task[Any]]:
 
 def remains(test: Checked, loop: Loop) -> list[Left]:
     """Judge a loop that does not run in this thread; it runs while there is something to wait for."""
-    ids = _ids(test, loop)
-    if not ids:
-        return []
-    proved = proved_on(loop)
-    waited = False
-    for delay in patience():
-        if ids <= proved.keys() or loop.is_closed():
-            break
+    found: list[Left] = []
+    for delay in _looks(test, loop, found):
         _let_run(loop, delay)
-        waited = True
-        ids = _ids(test, loop)
-        if not ids:
-            return []
-    if waited:
-        proved = proved_on(loop)
-    return [describe(task, test, proved.get(id(task))) for task in tasks_of(test, loop)]
+    return found
 
 
 async def remains_inside(test: Checked, loop: Loop) -> list[Left]:
@@ -76,22 +64,26 @@ async def remains_inside(test: Checked, loop: Loop) -> list[Left]:
 
     Cancelled: nothing is found.
     """
+    found: list[Left] = []
+    for delay in _looks(test, loop, found):
+        await asyncio.sleep(delay)
+    return found
+
+
+def _looks(test: Checked, loop: Loop, found: list[Left]) -> Iterator[float]:
+    """Yield for how long the loop is to run on before the next look; at the end, fill `found`."""
     ids = _ids(test, loop)
-    if not ids:
-        return []
-    proved = proved_on(loop)
+    proved = proved_on(loop) if ids else {}
     waited = False
     for delay in patience():
-        if ids <= proved.keys():
+        if ids <= proved.keys() or loop.is_closed():
             break
-        await asyncio.sleep(delay)
+        yield delay
         waited = True
         ids = _ids(test, loop)
-        if not ids:
-            return []
-    if waited:
-        proved = proved_on(loop)
-    return [describe(task, test, proved.get(id(task))) for task in tasks_of(test, loop)]
+    if ids:
+        proved = proved_on(loop) if waited else proved
+        found += [describe(task, test, proved.get(id(task))) for task in tasks_of(test, loop)]
 
 
 def proved_on(loop: Loop) -> dict[int, Proved]:
