@@ -24,7 +24,12 @@ def fits() -> bool:
 
 accelerator = Extension(
     "backstay._accel",
-    sources=["native/module.c", "native/task_factory.c", "native/trial_deletion.c"],
+    sources=[
+        "native/module.c",
+        "native/recorder.c",
+        "native/task_factory.c",
+        "native/trial_deletion.c",
+    ],
     depends=["native/accel.h", "native/tables.h"],
     extra_compile_args=[] if sys.platform == "win32" else ["-std=c11", "-fvisibility=hidden"],
     optional=True,

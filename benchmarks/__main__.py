@@ -16,6 +16,8 @@ ALL = (
     "accelerator",
     "import_time",
     "asgi_guard",
+    "tracing",
+    "tracing_adapters",
     "dump",
     "multiloop",
     "exploration",
@@ -30,6 +32,12 @@ ALL = (
     "leaks",
     "leak_tracking",
     "leak_check",
+    "profiles",
+    "observers",
+    "recorder",
+    "metrics",
+    "attach",
+    "probes",
 )
 HERE = Path(__file__).parent
 

@@ -16,7 +16,7 @@ import uvloop
 import backstay
 from backstay._base import accelerated
 from backstay.leak._trial_deletion import judge
-from benchmarks.leaks import proof_rounds
+from benchmarks.leaks import against_life, proof_rounds
 from benchmarks.rounds import Figure, low
 from benchmarks.spawn import BURST, ROUNDS, bare, extension, tracking_factory
 
@@ -79,8 +79,8 @@ def _judging() -> list[Figure]:
         few = runner.run(proof_rounds(64, 30, pure=False))
         many = runner.run(proof_rounds(JUDGED, 6, pure=False))
     return [
-        Figure("accelerator.proof_64", low(few), "ms", "64 stuck tasks, proved twice"),
-        Figure("accelerator.proof_10k", low(many), "ms", f"{JUDGED} stuck tasks, the same"),
+        against_life("accelerator.proof_64", *few, "64 stuck tasks, proved twice"),
+        against_life("accelerator.proof_10k", *many, f"{JUDGED:,} stuck tasks, the same"),
         Figure("accelerator.judge", costs["accelerated"], "ms", f"{JUDGED} blocked tasks", costs),
         Figure("accelerator.judge.of_pure", costs["accelerated"] / costs["pure"], "x"),
     ]

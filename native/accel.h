@@ -18,11 +18,11 @@
 
 /* Raised with each change of what the module offers or means: the package refuses an extension
  * that was built from other sources (src/backstay/_base/_acceleration.py has the same number). */
-#define ACCEL_REVISION 2
+#define ACCEL_REVISION 3
 
 /* Nothing but references: module.c walks over them as over an array. */
 typedef struct {
-    PyObject *task_factory_type;
+    PyObject *task_factory_type, *recorder_type, *step_type;
     PyObject *loop_keyword; /* ("loop",): the keywords of the usual call of the task class */
     PyObject *str_context;
     PyObject *str_eager_start;
@@ -38,6 +38,11 @@ typedef struct {
 extern PyType_Spec accel_task_factory_spec;
 extern const char accel_task_factory_doc[];
 PyObject *accel_task_factory(PyObject *module, PyObject *args, PyObject *kwargs);
+
+/* recorder.c */
+extern PyType_Spec accel_recorder_spec, accel_step_spec;
+extern const char accel_recorder_doc[];
+PyObject *accel_recorder(PyObject *module, PyObject *args);
 
 /* trial_deletion.c */
 extern const char accel_judge_doc[];

@@ -46,7 +46,10 @@ make_state(PyObject *module)
                (state->str_raw_spawned = PyUnicode_InternFromString("raw_spawned")) != NULL &&
                (state->one = PyLong_FromLong(1)) != NULL && know_asyncio(state) == 0 &&
                (state->task_factory_type = PyType_FromModuleAndSpec(
-                    module, &accel_task_factory_spec, NULL)) != NULL;
+                    module, &accel_task_factory_spec, NULL)) != NULL &&
+               (state->recorder_type = PyType_FromModuleAndSpec(module, &accel_recorder_spec, NULL)) !=
+                   NULL &&
+               (state->step_type = PyType_FromModuleAndSpec(module, &accel_step_spec, NULL)) != NULL;
     return made ? PyModule_AddIntConstant(module, "REVISION", ACCEL_REVISION) : -1;
 }
 
@@ -83,6 +86,7 @@ static PyMethodDef methods[] = {
     {"task_factory", (PyCFunction)(void (*)(void))accel_task_factory, METH_VARARGS | METH_KEYWORDS,
      accel_task_factory_doc},
     {"judge", (PyCFunction)(void (*)(void))accel_judge, METH_VARARGS | METH_KEYWORDS, accel_judge_doc},
+    {"recorder", accel_recorder, METH_VARARGS, accel_recorder_doc},
     {NULL, NULL, 0, NULL},
 };
 

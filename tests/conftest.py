@@ -19,6 +19,24 @@ settings.register_profile("fresh", deadline=None, print_blob=True)
 settings.load_profile("fresh" if os.environ.get("BACKSTAY_SEARCH") == "fresh" else "same")
 
 
+#: Files that take longest. A worker takes a file at a time: what begins last must not last long.
+_LONGEST = (
+    "property/test_prover_model.py",
+    "pytest_leaks/test_expectations.py",
+    "pytest_leaks/test_pytest_leaks.py",
+    "redis/test_sharing.py",
+    "corpus/test_corpus.py",
+    "lab/test_soak_end_to_end.py",
+    "lab/test_cascading_failure.py",
+    "contracts/test_docs.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files begin first."""
+    items.sort(key=lambda item: not item.nodeid.partition("::")[0].endswith(_LONGEST))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run an async test: in virtual time, or with `real_loop` on a stock loop."""

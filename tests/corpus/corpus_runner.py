@@ -78,7 +78,7 @@ def expectations(program: ModuleType) -> tuple[Expect, ...]:
 
 
 async def _judged(
-    play: Any, loop_sees: LeapingClock, later: float
+    play: Any, loop_sees: LeapingClock, later: float, asked: tuple[str, ...]
 ) -> tuple[list[Seen], dict[str, int]]:
     install()
     loop = asyncio.get_running_loop()
@@ -88,7 +88,16 @@ async def _judged(
     stage.leap(later)
     leak.prove()  # what is said must also be there when somebody looks again
     await stage.settle()
-    seen = [*_proved(leak.prove()), *_reported(leak.report(stage.sampler))]
+    if "generators" in asked:  # one look at a generator says nothing
+        leak.report(stage.sampler)
+        await stage.settle()
+        stage.leap(later)
+    report = leak.report(stage.sampler)
+    seen = [*_proved(leak.prove()), *_reported(report), *_left_over(stage)]
+    if "generators" in asked:
+        seen += _abandoned(report)
+    if {"jobs", "timers"} & set(asked):
+        seen += _keepers(loop, asked)
     census = leak.take_census(loop)
     return seen, {_relative(str(site.site)): site.alive for site in census.sites}
 
@@ -111,6 +120,29 @@ def _reported(report: leak.Report) -> Iterable[Seen]:
             yield Seen(verdict, finding.count, finding.site, finding.function, await_site, says)
 
 
+def _left_over(stage: Stage) -> Iterable[Seen]:
+    for one in stage.remains:
+        says, _, await_site = one.blocked_on.rpartition(" at ")
+        yield Seen(
+            "LEFT OVER", one.count, _relative(one.site), one.coroutine, _relative(await_site), says
+        )
+
+
+def _abandoned(report: leak.Report) -> Iterable[Seen]:
+    for one in report.generators:
+        yield Seen(
+            "ABANDONED", one.count, one.definition, one.function, one.suspended_at, "a consumer"
+        )
+
+
+def _keepers(loop: asyncio.AbstractEventLoop, asked: tuple[str, ...]) -> Iterable[Seen]:
+    for one in leak.keepers(loop).found:
+        if one.kind == "timer" and "timers" in asked:
+            yield Seen("LINGERS", one.count, one.site, one.name, "", "")
+        elif one.holds_exit and one.kind == "job" and "jobs" in asked:
+            yield Seen("HOLDS EXIT", one.count, one.site, one.name, "", "")
+
+
 def _relative(site: str) -> str:
     return site.removeprefix(f"{ROOT}/")
 
@@ -118,11 +150,12 @@ def _relative(site: str) -> str:
 def _run(name: str, loop: str) -> Played:
     program = load(name)
     clock = LeapingClock()
+    later, asked = getattr(program, "LATER", _LATER), getattr(program, "ASK", ())
     halves: list[tuple[list[Seen], dict[str, int]]] = []
     with use_clock(clock):
         for play in (program.fix, program.leak):  # the leak last: then the process ends as it is
             runner = asyncio.Runner(loop_factory=_factory(loop))
-            halves.append(runner.run(_judged(play, clock, getattr(program, "LATER", _LATER))))
+            halves.append(runner.run(_judged(play, clock, later, asked)))
             if play is program.fix:
                 runner.close()
     (fixed, _), (leaked, census) = halves

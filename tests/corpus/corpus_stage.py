@@ -3,19 +3,21 @@
 A program is a module with two coroutines, `leak(stage)` and `fix(stage)`, and `EXPECT`, what the
 detectors must say of the first; of the second they must say nothing. The line that starts the
 leaking tasks bears the comment ``leak: spawn``, and the line where they wait ``leak: waits``. A program is judged half a minute after it has ended, or as many
-seconds as its `LATER` says.
+seconds as its `LATER` says. Its `ASK` names what else than tasks is asked after: "jobs" in threads that hold up the
+exit, "timers" that linger, "generators" that are abandoned; `SINCE` is the Python that it wants, `LOOPS` the loops.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from backstay import leak
+from backstay.lifecycle import Leftover, leftovers
 
 __all__ = ["Expect", "LeapingClock", "Stage"]
 
@@ -52,12 +54,14 @@ class Stage:
 
     Attributes:
         sampler: has seen what passed in `rounds`.
+        remains: what a shutdown has left, and named.
     """
 
     def __init__(self, clock: LeapingClock, loop: asyncio.AbstractEventLoop) -> None:
         self._clock = clock
         self._loop = loop
         self.sampler = leak.Sampler(loop, interval=60.0)
+        self.remains: list[Leftover] = []
 
     async def settle(self, seconds: float = 0.01) -> None:
         """Let everything happen that is about to."""
@@ -71,6 +75,10 @@ class Stage:
         self._clock.leap(seconds)
         tracking: Any = getattr(self._loop.get_task_factory(), "_tracking", None)
         tracking.tick[0] = self._clock.monotonic()  # as its slow clock does each second
+
+    def left_over(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+        """Name what is alive of `tasks`, as the last lines of a shutdown do."""
+        self.remains += leftovers(task for task in tasks if not task.done())
 
     async def rounds(self, count: int = 60, every: float = 60.0) -> AsyncIterator[int]:
         """Go round `count` times with `every` seconds between, and sample after each time."""

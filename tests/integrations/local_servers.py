@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["local_services", "running"]
+__all__ = ["local_services", "running", "start_again"]
 
 _SCRIPT = Path(__file__).parents[2] / "scripts" / "local_services.py"
 
@@ -41,3 +42,15 @@ def running(server: Any) -> Iterator[Any]:
         yield server
     finally:
         server.stop()
+
+
+def start_again(server: Any) -> None:
+    """Start one that was killed; what it had forked needs a moment to notice."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            server.start()
+            return
+        except RuntimeError:
+            if time.monotonic() > until:
+                raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import operator
+import os
 import random
 import threading
 import weakref
@@ -20,7 +21,8 @@ import uvloop
 from backstay import leak
 from backstay.leak._trial_deletion import HELD, LIVE, judge
 
-GRAPHS = 10_000
+#: The second and third interpreter of a machine draw fewer: what differs there shows at once or not at all.
+GRAPHS = int(os.environ.get("BACKSTAY_GRAPHS", "10000"))
 
 # -- the model: sets of numbers, no objects -------------------------------------------------
 
@@ -210,7 +212,8 @@ def _told(verdicts: bytes) -> list[str]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("loop_factory", "graphs"), [(asyncio.new_event_loop, GRAPHS), (uvloop.new_event_loop, 2_000)]
+    ("loop_factory", "graphs"),
+    [(asyncio.new_event_loop, GRAPHS), (uvloop.new_event_loop, GRAPHS // 5)],
 )
 def test_no_false_accusation_and_no_miss_on_random_graphs(
     loop_factory: Callable[[], asyncio.AbstractEventLoop], graphs: int

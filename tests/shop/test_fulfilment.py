@@ -14,7 +14,7 @@ from shop.bus import BusClient, BusError, Delivery
 from shop.business.orders import Line
 from shop.business.schema import FULFILMENT
 from shop.fulfilment import governed
-from shop.fulfilment.governed import PATIENCE_S, PLACES, Consumer
+from shop.fulfilment.governed import BATCH, PATIENCE_S, PLACES, Consumer
 from shop.fulfilment.warehouse import (
     SHIPPED,
     WarehouseTrouble,
@@ -142,7 +142,7 @@ async def test_the_consumer_outlives_a_dead_bus(site: Site) -> None:
     """It tries again until the bus is back, and ends when it is cancelled."""
     site.bus.down = True
     site.bus.put(2)
-    consuming = asyncio.get_running_loop().create_task(site.consumer.run())
+    consuming = asyncio.get_running_loop().create_task(site.consumer.run(asyncio.Event()))
     await asyncio.sleep(10.0)
     site.bus.down = False
     await asyncio.sleep(10.0)
@@ -150,6 +150,19 @@ async def test_the_consumer_outlives_a_dead_bus(site: Site) -> None:
     await asyncio.wait([consuming])
     assert consuming.cancelled()
     assert sorted(site.bus.acked) == ["o0", "o1"]
+
+
+async def test_told_to_leave_it_finishes_the_batch_in_hand_and_takes_no_other(site: Site) -> None:
+    """What was taken is acknowledged, so that nobody waits for its lease to end; the rest waits where it is safe."""
+    site.bus.put(BATCH + 3)
+    leave = asyncio.Event()
+    consuming = asyncio.get_running_loop().create_task(site.consumer.run(leave))
+    await asyncio.sleep(site.delay_s / 2)
+    assert not site.bus.acked
+    leave.set()
+    await consuming
+    assert len(site.bus.acked) == BATCH
+    assert len(site.bus.waiting) == 3
 
 
 async def test_noting_a_shipment_twice_keeps_the_first(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""gRPC as the shop uses it: the options that work, one way to connect, one way to listen.
+"""gRPC as the shop uses it: one way to connect, one way to listen.
 
 Why no client interceptors: grpc.aio runs every intercepted call in a task of its own; a time-out
 passed with the call costs nothing.
@@ -11,22 +11,7 @@ from collections.abc import Callable
 
 import grpc.aio
 
-CHANNEL_OPTIONS: list[tuple[str, int]] = [
-    # A hung peer is noticed by the ping time-out alone; grpc.keepalive_timeout_ms has no effect.
-    ("grpc.http2.ping_timeout_ms", 1_000),
-    ("grpc.keepalive_time_ms", 2_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 500),
-]
-SERVER_OPTIONS: list[tuple[str, int]] = [
-    # Must allow the pings above, or the server answers them with "too many pings".
-    ("grpc.http2.min_ping_interval_without_data_ms", 500),
-    ("grpc.http2.max_ping_strikes", 0),
-    # A second process on the same port is a mistake, not a load balancer.
-    ("grpc.so_reuseport", 0),
-]
+from backstay.integrations.grpc import channel_options, server_options
 
 RpcError = grpc.aio.AioRpcError
 """What a call raises when the peer is away, refuses or does not answer in time."""
@@ -41,7 +26,7 @@ def connect(address: str) -> grpc.aio.Channel:
     Returns:
         The channel; close it on shutdown.
     """
-    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return grpc.aio.insecure_channel(address, options=channel_options())
 
 
 async def listen(
@@ -61,7 +46,7 @@ async def listen(
     Raises:
         RuntimeError: the address is taken.
     """
-    server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=at_once)
+    server = grpc.aio.server(options=server_options(), maximum_concurrent_rpcs=at_once)
     register(server)
     try:
         port = server.add_insecure_port(address)

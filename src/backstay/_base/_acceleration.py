@@ -18,7 +18,7 @@ __all__ = ["Accelerator", "accelerated"]
 
 # The number that native/accel.h has: an extension left behind by other sources may call
 # functions of ours by what they were, so it is not used.
-_REVISION = 2
+_REVISION = 3
 
 
 class Accelerator(Protocol):
@@ -52,6 +52,12 @@ class Accelerator(Protocol):
         registry: Any,
     ) -> tuple[bytes, int]:
         """Return verdicts and the number of objects met: `backstay.leak._trial_deletion`."""
+        ...
+
+    def recorder(
+        self, original: Callable[..., Any], capacity: int, tracked: type[Any], /
+    ) -> Callable[..., Any]:
+        """Make a stand-in for ``call_soon`` that records: `backstay.observe.recorder._pure`."""
         ...
 
 

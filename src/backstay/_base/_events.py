@@ -9,18 +9,32 @@ from backstay._base._hooks import Hook
 __all__ = [
     "BlockRecord",
     "CallRejected",
+    "ClockJumped",
+    "ConsumerMoved",
     "DeadlineHit",
     "GuardMoved",
+    "HealthMoved",
     "LeakFound",
+    "LoopTracked",
+    "MessageReturned",
     "OrphansFound",
+    "RunEnded",
+    "ScheduleMoved",
     "ScopeEnded",
     "ServiceMoved",
     "call_rejected",
+    "clock_jumped",
+    "consumer_moved",
     "deadline_hit",
     "guard_moved",
+    "health_moved",
     "leak_found",
     "loop_blocked",
+    "loop_tracked",
+    "message_returned",
     "orphans_found",
+    "run_ended",
+    "schedule_moved",
     "scope_ended",
     "service_moved",
 ]
@@ -92,6 +106,13 @@ class BlockRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class LoopTracked:
+    """The tasks of a loop are tracked from now on; told in the thread that asked for it."""
+
+    loop: object  # the event loop; this layer knows no asyncio
+
+
+@dataclass(frozen=True, slots=True)
 class CallRejected:
     """A guard said no, or would have in shadow mode."""
 
@@ -123,6 +144,77 @@ class ServiceMoved:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class ConsumerMoved:
+    """A consumer of messages changed its state: new, running, draining, exited."""
+
+    consumer: str
+    before: str
+    after: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReturned:
+    """A message was not simply acknowledged."""
+
+    consumer: str
+    message_id: str  # the publisher's
+    attempt: int  # the number of the handling, 1, 2, …
+    outcome: str  # "held", "retried", "dead", "given back" or "lost"
+    reason: str
+    delay_s: float  # until it is tried again, at least
+    trace_id: str | None  # None when it was not handled
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleMoved:
+    """A schedule changed its state: new, running, draining, exited."""
+
+    schedule: str
+    before: str
+    after: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """A planned run came to its end, or was given up."""
+
+    schedule: str
+    planned_at: float  # unix seconds
+    outcome: str  # "done", "failed", "deadline", …: see `lifecycle.RunRecord`
+    late_s: float
+    took_s: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJumped:
+    """The clock on the wall was set, or the machine was asleep."""
+
+    noticed_by: str  # the schedule
+    seconds: float  # negative when it was set back
+
+
+@dataclass(frozen=True, slots=True)
+class HealthMoved:
+    """A dependency came up, or went down."""
+
+    health: str
+    check: str
+    before: str  # "starting", "up" or "down"
+    after: str
+    critical: bool
+    error: str  # the last one, without secrets
+
+
+health_moved: Hook[HealthMoved] = Hook("health_moved")
+clock_jumped: Hook[ClockJumped] = Hook("clock_jumped")
+run_ended: Hook[RunEnded] = Hook("run_ended")
+schedule_moved: Hook[ScheduleMoved] = Hook("schedule_moved")
+consumer_moved: Hook[ConsumerMoved] = Hook("consumer_moved")
+message_returned: Hook[MessageReturned] = Hook("message_returned")
 service_moved: Hook[ServiceMoved] = Hook("service_moved")
 scope_ended: Hook[ScopeEnded] = Hook("scope_ended")
 deadline_hit: Hook[DeadlineHit] = Hook("deadline_hit")
@@ -131,4 +223,5 @@ call_rejected: Hook[CallRejected] = Hook("call_rejected")
 guard_moved: Hook[GuardMoved] = Hook("guard_moved")
 leak_found: Hook[LeakFound] = Hook("leak_found")
 loop_blocked: Hook[BlockRecord] = Hook("loop_blocked")
+loop_tracked: Hook[LoopTracked] = Hook("loop_tracked")
 """Emitted when a block is noticed, each second while it lasts, and when it is over."""

@@ -12,13 +12,14 @@ from types import ModuleType
 from typing import Any, cast
 
 from backstay.errors import UsageError
+from backstay.lifecycle import Service
 
 __all__ = ["load_application", "put_working_directory_first"]
 
 App = Callable[..., Awaitable[None]]
 
 
-def load_application(target: str, *, factory: bool = False) -> App:
+def load_application(target: str, *, factory: bool = False) -> App | Service:
     """Import the module and return its application.
 
     Args:
@@ -118,14 +119,16 @@ def _call_factory(found: Any, target: str) -> Any:
         raise UsageError(_what_failed(f"calling the factory {target}", error)) from error
 
 
-def _check(found: Any, target: str, factory: bool) -> App:
+def _check(found: Any, target: str, factory: bool) -> App | Service:
     made = f"what the factory {target} returned" if factory else target
     if inspect.isclass(found):
         raise UsageError(f"{made} is the class {found.__name__!r}: make an instance of it")
+    if isinstance(found, Service):
+        return found
     if not callable(found):
         raise UsageError(
-            f"{made} is of type {_kind(found)} and not an ASGI application, "
-            f"which is called with scope, receive and send"
+            f"{made} is of type {_kind(found)} and neither an ASGI application, "
+            f"which is called with scope, receive and send, nor a Service"
         )
     if _takes(found, 3):
         return cast("App", found)

@@ -53,7 +53,7 @@ examples:
   backstay lab soak soak --minutes 1 --rate 150 --variant naive
 
 SCENARIO's faults must end: they come and go, one after the other, until the last minute.
-Writes soak.json and a folder of logs.
+Writes soak.json, soak.svg and a folder of logs.
 Exit code: 0 = PASS, 1 = FAIL or INCONCLUSIVE, 2 = wrong use.
 """
 
@@ -209,6 +209,13 @@ def _add_soak(verbs: argparse._SubParsersAction[Any]) -> None:
         "--rate", type=positive, metavar="R", help="offered instead, without looking for the knee"
     )
     parser.add_argument("--seed", type=whole, metavar="N", help="decides arrivals and faults")
+    parser.add_argument(
+        "--settle",
+        type=positive,
+        default=30.0,
+        metavar="S",
+        help="from the load to the question (30)",
+    )
     _add_out(parser)
     _add_json(parser)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backstay.cli._lab_run import Interrupted, run_experiment
 from backstay.errors import BackstayError, UsageError
-from backstay.lab.report import progress_for
+from backstay.lab.report import progress_for, write_soak_picture
 from backstay.lab.scenario import find_scenario, load_scenario
 from backstay.lab.soak import Soak, SoakOptions, soak
 
@@ -35,6 +35,7 @@ def execute(args: argparse.Namespace) -> int:
         minutes=args.minutes,
         share=args.share,
         rate=args.rate,
+        settle_s=args.settle,
     )
     args.out.mkdir(parents=True, exist_ok=True)
     try:
@@ -55,6 +56,7 @@ def execute(args: argparse.Namespace) -> int:
 def _write(seen: Soak, out: Path) -> Path:
     path = out / "soak.json"
     path.write_text(json.dumps(seen.to_json(), indent=2) + "\n", encoding="utf-8")
+    write_soak_picture(seen, out)
     return path
 
 

@@ -14,7 +14,7 @@ from backstay.errors import UsageError
 
 __all__ = ["OneLineParser", "entry", "main"]
 
-_VERBS = ("run", "ps", "leaks", "lab")
+_VERBS = ("run", "ps", "leaks", "profile", "trace", "probe", "diagnose", "ui", "attach", "lab")
 
 _EPILOG = """\
 examples:
@@ -22,6 +22,11 @@ examples:
   backstay run worker.py --queue orders       run a script with every task tracked
   backstay ps 4711                            what all tasks of process 4711 wait for
   backstay leaks 4711                         which of its tasks leak, and from which line
+  backstay profile 4711 -o cpu.pb.gz          where its processor time goes, for go tool pprof
+  backstay trace 4711 --seconds 5             who held the loop, who waited for it, who woke whom
+  backstay probe 4711 app/orders.py:120       who comes by that line, and with what
+  backstay attach 4711 --inject               load Backstay into a process that runs already
+  backstay diagnose 4711                      what is wrong with it: one report, worst first
 
 TARGET is a pid, the path of an admin socket, or a URL such as http://127.0.0.1:9400.
 Exit code: 0 = fine, 1 = findings or a failed verdict, 2 = wrong use or unreachable target.

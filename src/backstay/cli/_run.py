@@ -22,8 +22,9 @@ examples:
 An application ends in order on the first SIGTERM (or Ctrl-C, then without lame duck): not
 ready, serve on for --lame-duck, stop accepting, finish requests, run its shutdown hooks,
 all within --grace. A second signal ends it at once.
-Exit code: 0 = ended in order (130 after Ctrl-C), 1 = requests were cut or the application
-failed to start, 2 = wrong use; 143 or 130 after a second signal. A script's exit code is its own.
+Exit code: 0 = ended within the grace (130 after Ctrl-C), 1 = the application failed to start, a
+hook failed, or the loop was blocked to the end, 2 = wrong use; 143 or 130 after a second signal.
+A script's exit code is its own.
 """
 
 
@@ -51,12 +52,33 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="SOCKET",
         help="where the admin plane listens: a path, 127.0.0.1:PORT, or off",
     )
-    add("--log-leaks", action="store_true", help="write each new leak verdict to the log")
+    add("--admin-token-file", metavar="FILE", help="what clients of the admin plane have to know")
+    add(
+        "--allow-actions",
+        action="store_true",
+        default=None,
+        help="let the admin plane act: set probes",
+    )
+    add(
+        "--record",
+        action="store_true",
+        default=None,
+        help="keep the last seconds of every task for 'backstay trace --last'",
+    )
+    add(
+        "--log-leaks",
+        action="store_true",
+        default=None,
+        help="write each new leak verdict to the log",
+    )
     add("--leak-interval", type=seconds, metavar="S", help="seconds between samples (30; 0 = none)")
     add("--block-limit", type=seconds, metavar="S", help="what counts as a blocked loop (0.1)")
     add("--no-sysmon", action="store_true", default=None, help="do not watch for blocked loops")
     add("--observe", action="store_true", default=None, help="track and attribute, protect nothing")
-    group = parser.add_argument_group("for an application")
+    _add_application_flags(parser.add_argument_group("for an application"))
+
+
+def _add_application_flags(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage] - argparse has no public name
     add = group.add_argument
     add("--host", metavar="H", help="address to listen on (127.0.0.1)")
     add("--port", type=port, metavar="P", help="port to listen on (8000; 0 = any free one)")
@@ -85,9 +107,14 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--lame-duck", type=seconds, metavar="S", help="serve on this long while not ready (2)")
     add("--grace", type=seconds, metavar="S", help="from the first signal to the exit (25)")
-    add("--probes", action=argparse.BooleanOptionalAction, help="answer /livez and /readyz (yes)")
+    add(
+        "--probes",
+        action=argparse.BooleanOptionalAction,
+        help="answer /livez, /readyz and, with a Health, /healthz (yes)",
+    )
     add("--livez", metavar="PATH", help="path of the liveness probe (/livez)")
     add("--readyz", metavar="PATH", help="path of the readiness probe (/readyz)")
+    add("--healthz", metavar="PATH", help="path of the detail per dependency (/healthz)")
     add("--factory", action="store_true", default=None, help="APP is a function that makes it")
     add("--access-log", action="store_true", default=None, help="log each request")
     add("--json", action="store_true", default=None, help="at the end, one document on stdout")
@@ -95,7 +122,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 _APP_ONLY = (
     "host", "port", "loop", "timeout", "on_orphan", "max_in_flight", "admission", "lame_duck", "grace", "probes", "livez",
-    "readyz", "factory", "access_log", "json",
+    "readyz", "healthz", "factory", "access_log", "json",
 )  # fmt: skip
 
 
@@ -153,6 +180,7 @@ def _run_script(
     from contextlib import ExitStack
 
     from backstay.cli._block_watch import watch_blocks
+    from backstay.cli._recording import recording
     from backstay.cli._script import find_module, find_script, run_program
 
     given = [flag for flag in _APP_ONLY if getattr(args, flag) is not None]
@@ -163,14 +191,12 @@ def _run_script(
         )
     program = find_module(name) if is_module else find_script(name)
     cleanup = ExitStack()
+    cleanup.enter_context(recording(args))
     blocks = cleanup.enter_context(watch_blocks(args))
     if args.admin != "off":
-        from backstay.observe.admin import AdminServer
+        from backstay.cli._plane import make_plane
 
-        interval = 30.0 if args.leak_interval is None else args.leak_interval
-        admin = cleanup.enter_context(
-            AdminServer(args.admin, leak_interval=interval, log_leaks=args.log_leaks)
-        )
+        admin = cleanup.enter_context(make_plane(args))
         if blocks is not None:
             admin.watch_blocks(blocks.statistics)
     argv0 = (program.main.__file__ or name) if is_module else name

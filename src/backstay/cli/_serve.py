@@ -1,4 +1,4 @@
-"""The application side of `backstay run`: from MODULE:APP to the exit code."""
+"""The application side of `backstay run`: from MODULE:APP (or MODULE:SERVICE) to the exit code."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
@@ -19,17 +20,22 @@ from typing import Any, NoReturn
 
 from backstay.cli._application import load_application, put_working_directory_first
 from backstay.cli._block_watch import watch_blocks
+from backstay.cli._plane import make_plane
 from backstay.cli._port import bind, port_in_use, url_of
+from backstay.cli._recording import recording
+from backstay.cli._run_service import run_declared
 from backstay.errors import UsageError
 from backstay.leak import keepers
 from backstay.lifecycle import (
     ExitWatchdog,
     Readiness,
+    Service,
     ShutdownBudget,
     ShutdownRecord,
     exit_code,
     heed_signals,
     leftovers,
+    missing_dependencies,
 )
 from backstay.observe.admin import AdminServer
 
@@ -47,22 +53,16 @@ def serve(args: argparse.Namespace, target: str) -> int:
     Raises:
         UsageError: the application, the address or a flag is wrong.
     """
-    _need_uvicorn()
     budget = _budget(args)
     readiness = Readiness()
     _log_to_stderr(bool(args.access_log))
     with ExitStack() as stack:
-        sock = stack.enter_context(bind(args.host or "127.0.0.1", _or(args.port, 8000)))
+        taken, sock = _bind(args, stack)
         admin: AdminServer | None = None
         if args.admin != "off":
-            interval = _or(args.leak_interval, 30.0)
-            admin = AdminServer(
-                args.admin,
-                leak_interval=interval,
-                log_leaks=args.log_leaks,
-                ready=lambda: readiness.ready,
-            )
+            admin = make_plane(args, lambda: readiness.ready and not missing_dependencies())
             stack.enter_context(admin)
+        stack.enter_context(recording(args))
         blocks = stack.enter_context(watch_blocks(args))
         if admin is not None and blocks is not None:
             admin.watch_blocks(blocks.statistics)
@@ -72,9 +72,16 @@ def serve(args: argparse.Namespace, target: str) -> int:
                 app = load_application(target, factory=bool(args.factory))
         except _StoppedEarly:
             return 0
-        _log_to_stderr(
-            bool(args.access_log)
-        )  # again: a module that sets up logging switches off what it does not name
+        # Again: a module that sets up logging switches off what it does not name.
+        _log_to_stderr(bool(args.access_log))
+        if isinstance(app, Service):
+            if sock is not None:
+                sock.close()
+            readiness = app.readiness
+            return run_declared(app, args, _loop_factory(args.loop or "auto"))
+        _need_uvicorn()
+        if sock is None:
+            raise taken or UsageError("the port could not be bound")
         front, guarded = _wrap(app, args, readiness, budget.hooks_reserve)
         if admin is not None:
             admin.watch_requests(guarded.statistics)
@@ -82,6 +89,16 @@ def serve(args: argparse.Namespace, target: str) -> int:
         # none was asked for, one that the application is itself.
         door = next((one for one in (guarded, app) if getattr(one, "admission", None)), None)
         return _Service(args, target, front, sock, budget, readiness, admin, door).run()
+
+
+def _bind(
+    args: argparse.Namespace, stack: ExitStack
+) -> tuple[UsageError | None, socket.socket | None]:
+    """Bind the port before the import, and keep what is wrong: a service needs none of it."""
+    try:
+        return None, stack.enter_context(bind(args.host or "127.0.0.1", _or(args.port, 8000)))
+    except UsageError as error:
+        return error, None
 
 
 class _StoppedEarly(KeyboardInterrupt):
@@ -257,25 +274,27 @@ def _wrap(
         options["on_orphan"] = args.on_orphan
     if args.admission:
         options["admission"] = Admission(name="requests")
-        options["probes"] = (*_probe_paths(args), "/healthz")
+        options["probes"] = _probe_paths(args) or ("/healthz",)
     try:
         guarded = guard(app, **options)
     except ValueError as error:
         raise UsageError(str(error)) from error
     paths = _probe_paths(args)
-    livez, readyz = paths or (None, None)
-    front = Front(guarded, readiness, bare=app if paths else None, livez=livez, readyz=readyz)
+    livez, readyz, healthz = paths or (None, None, None)
+    bare = app if paths else None
+    front = Front(guarded, readiness, bare=bare, livez=livez, readyz=readyz, healthz=healthz)
     return front, guarded
 
 
-def _probe_paths(args: argparse.Namespace) -> tuple[()] | tuple[str, str]:
+def _probe_paths(args: argparse.Namespace) -> tuple[()] | tuple[str, str, str]:
     if args.probes is False:
         return ()
     livez, readyz = args.livez or "/livez", args.readyz or "/readyz"
-    for flag, path in (("--livez", livez), ("--readyz", readyz)):
+    healthz: str = args.healthz or "/healthz"
+    for flag, path in (("--livez", livez), ("--readyz", readyz), ("--healthz", healthz)):
         if not path.startswith("/"):
             raise UsageError(f"{flag} {path!r} is not a path: it begins with /")
-    return livez, readyz
+    return livez, readyz, healthz
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -292,7 +311,14 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 def _log_to_stderr(access_log: bool) -> None:
     """Show our own lines on stderr, unless the program has set up logging for them."""
-    for name in ("backstay", "backstay.run", "backstay.admin", "backstay.sysmon", "uvicorn.access"):
+    for name in (
+        "backstay",
+        "backstay.run",
+        "backstay.service",
+        "backstay.admin",
+        "backstay.sysmon",
+        "uvicorn.access",
+    ):
         logging.getLogger(name).disabled = False
     for name in ("backstay", "uvicorn.access")[: 1 + access_log]:
         log = logging.getLogger(name)

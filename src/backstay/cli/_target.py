@@ -11,9 +11,19 @@ __all__ = ["Subparsers", "add_target"]
 Subparsers = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage] - argparse has no public name
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
-    """Add the argument TARGET, and how long to wait for it."""
-    parser.add_argument("target", metavar="TARGET", help="pid, socket path or loopback URL")
+def add_target(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """Add the argument TARGET, and how long to wait for it.
+
+    Args:
+        parser: of the verb.
+        optional: whether it may be left out; it is None then.
+    """
+    parser.add_argument(
+        "target",
+        metavar="TARGET",
+        nargs="?" if optional else None,
+        help="pid, socket path or loopback URL",
+    )
     parser.add_argument(
         "--wait", type=seconds, default=10.0, metavar="S", help="give up after this long (10)"
     )

@@ -6,7 +6,7 @@ context, so what is set here reaches everything that is called or spawned.
 """
 
 from backstay.context._context import Context, current, deadline, enter, leave, remaining
-from backstay.context._keys import REQUEST_ID, TRACE, Key, bind, carried
+from backstay.context._keys import REQUEST_ID, SPAN, TRACE, Key, bind, carried, current_span
 from backstay.context._outgoing import identity_headers, outgoing_headers, time_for_call
 from backstay.context._wire import (
     BAGGAGE_HEADER,
@@ -36,6 +36,7 @@ __all__ = [
     "DEADLINE_MARKER_VALUE",
     "REQUEST_ID",
     "REQUEST_ID_HEADER",
+    "SPAN",
     "TIMEOUT_HEADER",
     "TRACE",
     "TRACE_HEADER",
@@ -46,6 +47,7 @@ __all__ = [
     "carried",
     "clean_request_id",
     "current",
+    "current_span",
     "deadline",
     "enter",
     "format_baggage",

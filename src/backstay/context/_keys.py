@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar, cast
 
 from backstay.context._context import current, enter, leave
+from backstay.context._wire import TraceParent
 
-__all__ = ["REQUEST_ID", "TRACE", "Key", "bind", "carried"]
+__all__ = ["REQUEST_ID", "SPAN", "TRACE", "Key", "bind", "carried", "current_span"]
 
 T = TypeVar("T")
 
@@ -98,3 +99,16 @@ TRACE: Key[str] = Key("trace_id", carry=True)
 
 REQUEST_ID: Key[str] = Key("request_id", carry=True)
 """The request id that the edge accepted or made."""
+
+#: The span that calls to others name as their parent, with its trace and the flags of that: bound by whoever records spans.
+SPAN: Key[TraceParent] = Key("span")
+
+
+def current_span() -> TraceParent | None:
+    """Return the span that is being recorded, or None.
+
+    One of another trace than the current one does not count: a server that was started within a span hands that
+    down to all its requests.
+    """
+    span = SPAN.get()
+    return span if span is not None and span.trace_id == TRACE.get() else None

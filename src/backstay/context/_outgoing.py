@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backstay.context._context import current, remaining
-from backstay.context._keys import REQUEST_ID, TRACE, carried
+from backstay.context._keys import REQUEST_ID, TRACE, carried, current_span
 from backstay.context._wire import (
     BAGGAGE_HEADER,
     REQUEST_ID_HEADER,
@@ -19,8 +19,8 @@ from backstay.errors import ExpiredError
 
 __all__ = ["identity_headers", "outgoing_headers", "time_for_call"]
 
-# The trace goes on as "sampled". We record no spans and so have no decision of our own to
-# pass on; "not sampled" would switch off tracing in every OpenTelemetry service behind us.
+# Where nobody records spans (SPAN), nobody has decided, and the trace goes on as "sampled":
+# "not sampled" would switch off tracing in every OpenTelemetry service behind us.
 _SAMPLED = 1
 
 
@@ -72,7 +72,8 @@ def identity_headers() -> dict[str, str]:
     values = carried()
     trace_id = values.pop(TRACE.name, None)
     if trace_id is not None:
-        headers[TRACE_HEADER] = format_traceparent(TraceParent(trace_id, new_span_id(), _SAMPLED))
+        span = current_span() or TraceParent(trace_id, new_span_id(), _SAMPLED)
+        headers[TRACE_HEADER] = format_traceparent(span)
     request_id = values.pop(REQUEST_ID.name, None)
     if request_id is not None:
         headers[REQUEST_ID_HEADER] = request_id

@@ -32,6 +32,7 @@ from backstay.errors import FullError, GuardMisuse
 from backstay.guard._guard import Guard, Mode
 from backstay.guard._lending import Lending
 from backstay.guard._pool_block import Taken
+from backstay.guard._pool_doubt import asked_at_once
 from backstay.guard._pool_records import Item, PoolStatistics
 from backstay.guard._pool_supply import PATIENCE_S, Supply
 from backstay.guard.rules.pool_rule import ClosedBecause, PoolRule
@@ -245,7 +246,8 @@ class Pool(Guard, Lending, Generic[T]):
     def take(self) -> Taken[T]:
         """Return a block that holds a resource.
 
-        One that raises gives it back as it is. One that is cut (cancelled, or by a time
+        One that raises gives it back, and `check` is asked before it goes out again, however short it has been
+        idle: a server that went away is noticed by the error that tells of it. One that is cut (cancelled, or by a time
         limit) closes it: half of an answer may still be on its way, and the next to use it
         would take that for its own.
         """
@@ -355,6 +357,28 @@ class Pool(Guard, Lending, Generic[T]):
         if self._queue.fail(waiter, self._full(f"and max_wait is {self._max_wait:g} s")):
             self._timed_out += 1
             self._rejected += 1
+
+    def release_doubtful(self, value: T, *, bad: bool = False) -> None:
+        """Give a resource back whose use has raised: `check` is asked before it goes out again.
+
+        Args:
+            value: what `acquire` returned.
+            bad: it is broken for sure.
+
+        A check that is a plain function is asked at once. One that is async is asked by whoever would get the
+        resource next; a caller that stands in line already gets it unasked.
+
+        Raises:
+            GuardMisuse: see `release`.
+        """
+        works: bool | None = True
+        if not bad and self._check is not None and id(value) in self._held:
+            works = asked_at_once(self._check, value, self._title())
+        self.release(value, bad=bad or works is False)
+        if works is None and self._idle and self._idle[-1].value is value:
+            item = self._idle[-1]
+            item.idle_since -= self._check_after
+            item.fresh_until = item.held_since
 
     def release(self, value: T, *, bad: bool = False) -> None:
         """Give a resource back.

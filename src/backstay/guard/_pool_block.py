@@ -32,6 +32,9 @@ class Lender(Protocol[T]):
     def release(self, value: T, *, bad: bool = False) -> None:
         """Give it back."""
 
+    def release_doubtful(self, value: T, *, bad: bool) -> None:
+        """Give it back after an error."""
+
 
 class Taken(Generic[T]):
     """A resource for the length of a block; made by `Pool.take`.
@@ -77,5 +80,5 @@ class Taken(Generic[T]):
         if error is None:
             self._pool.release(self._value)
         else:
-            self._pool.release(self._value, bad=isinstance(error, _CUTS))
+            self._pool.release_doubtful(self._value, bad=isinstance(error, _CUTS))
         return READY

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any, Final, cast
 
 import grpc
@@ -41,6 +40,7 @@ from backstay.context import (
 )
 from backstay.errors import LimitError
 from backstay.guard import Admission, KeyedRate, Policy
+from backstay.integrations._grpc_handlers import rewrapped
 
 __all__ = ["CRITICALITY_METADATA", "PUSHBACK", "AdmissionGuard", "policy_interceptors"]
 
@@ -347,13 +347,6 @@ class AdmissionGuard(grpc.aio.ServerInterceptor):
 
 def _admitted(guard: AdmissionGuard, handler: Any, metadata: dict[str, Any]) -> Any:
     """Return a handler that asks first; one that runs in grpc's threads is left alone."""
-    kind = ("stream" if handler.request_streaming else "unary") + (
-        "_stream" if handler.response_streaming else "_unary"
-    )
-    function = getattr(handler, kind)
-    yields = isasyncgenfunction(function)
-    if not yields and not iscoroutinefunction(function):
-        return handler
 
     async def refuse(context: Any, wait: float) -> None:
         await context.abort(
@@ -362,28 +355,29 @@ def _admitted(guard: AdmissionGuard, handler: Any, metadata: dict[str, Any]) -> 
             ((PUSHBACK, str(max(1, round(wait * 1e3)))),),
         )
 
-    async def single(request: Any, context: Any) -> Any:
-        wait = guard.wait_of(metadata)
-        if wait is not None:
-            await refuse(context, wait)
-        try:
-            return await function(request, context)
-        finally:
-            guard.leave()
+    def single(function: Any) -> Any:
+        async def serve(request: Any, context: Any) -> Any:
+            wait = guard.wait_of(metadata)
+            if wait is not None:
+                await refuse(context, wait)
+            try:
+                return await function(request, context)
+            finally:
+                guard.leave()
 
-    async def streaming(request: Any, context: Any) -> AsyncIterator[Any]:
-        wait = guard.wait_of(metadata)
-        if wait is not None:
-            await refuse(context, wait)
-        try:
-            async for reply in function(request, context):
-                yield reply
-        finally:
-            guard.leave()
+        return serve
 
-    make = getattr(grpc, f"{kind}_rpc_method_handler")
-    return make(
-        streaming if yields else single,
-        handler.request_deserializer,
-        handler.response_serializer,
-    )
+    def streaming(function: Any) -> Any:
+        async def serve(request: Any, context: Any) -> AsyncIterator[Any]:
+            wait = guard.wait_of(metadata)
+            if wait is not None:
+                await refuse(context, wait)
+            try:
+                async for reply in function(request, context):
+                    yield reply
+            finally:
+                guard.leave()
+
+        return serve
+
+    return rewrapped(handler, single, streaming)

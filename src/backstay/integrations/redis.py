@@ -1,6 +1,6 @@
 """A store for limits that are shared between processes, in Redis.
 
-Extra: ``pip install backstay[redis]``. Tested with redis-py 5.0 to 8.1 and Redis 7.
+Extra: ``pip install backstay[redis]``. Tested with redis-py 5.0.1 to 8.1 and Redis 7.
 
     store = RedisStore.from_url("redis://limits:6379/0")
     async with SharedRate("payments", store, rate=200) as payments: ...

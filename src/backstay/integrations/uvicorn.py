@@ -7,13 +7,14 @@ waits without limit for requests and for the application's shutdown hook, and
 ends by raising the signal again. Here the process first says "not ready" and
 goes on serving while load balancers look away (the lame duck), asks clients of
 kept-alive connections to leave, and only then closes the door; requests and
-hooks share one budget; the exit code is 0 unless requests had to be cut.
+hooks share one budget; what had to be cut is named.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import socket
@@ -29,11 +30,16 @@ from backstay.lifecycle import (
     Readiness,
     ShutdownBudget,
     ShutdownRecord,
+    health_document,
     leftovers,
+    missing_dependencies,
+    registered_hooks,
+    run_hooks,
+    running_health,
 )
 from backstay.tasks import Scope, install, live_tasks
 
-__all__ = ["Front", "Life", "StartupFailed"]
+__all__ = ["Front", "Life", "Served", "StartupFailed"]
 
 App = Callable[..., Awaitable[None]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -53,18 +59,20 @@ class StartupFailed(BackstayError):
 
 
 class Front:
-    """The outermost ASGI layer under `backstay run`: the two probes, and a polite farewell.
+    """The outermost ASGI layer under `backstay run`: the probes, and a polite farewell.
 
     - ``/livez`` answers 200 from here: the loop came round, and nothing else is asked.
-    - ``/readyz`` answers 503 from here while starting or draining. Otherwise the
-      application is asked, past the guard, and when it knows no such path (404
-      or 405) the answer is 200.
+    - ``/readyz`` answers 503 from here while starting or draining, or while a critical dependency
+      of a `Health` that runs in this process is not up. Otherwise the application is asked, past the
+      guard, and when it knows no such path (404 or 405) the answer is 200.
+    - ``/healthz`` answers from here while a `Health` runs: each dependency in JSON, with 503 when it
+      is not ready. Otherwise it is the application's.
     - While draining, replies carry ``Connection: close``, so that clients of
       kept-alive connections open their next one elsewhere instead of racing
       with our close.
     """
 
-    __slots__ = ("_app", "_bare", "_livez", "_readiness", "_readyz")
+    __slots__ = ("_app", "_bare", "_healthz", "_livez", "_readiness", "_readyz")
 
     def __init__(
         self,
@@ -74,6 +82,7 @@ class Front:
         bare: App | None = None,
         livez: str | None = "/livez",
         readyz: str | None = "/readyz",
+        healthz: str | None = "/healthz",
     ) -> None:
         """Wrap `app`.
 
@@ -84,12 +93,14 @@ class Front:
                 readiness also when the guard turns requests away.
             livez: path of the liveness probe; None for none.
             readyz: path of the readiness probe; None for none.
+            healthz: path of the detail per dependency; None for none.
         """
         self._app = app
         self._bare = bare or app
         self._readiness = readiness
         self._livez = livez
         self._readyz = readyz
+        self._healthz = healthz
 
     def __call__(
         self, scope: MutableMapping[str, Any], receive: Any, send: Send
@@ -102,6 +113,8 @@ class Front:
                 return _answer(send, 200, b"alive\n")
             if path == self._readyz:
                 return self._tell_readiness(scope, receive, send)
+            if path == self._healthz and running_health():
+                return self._tell_health(send)
             if self._readiness.draining and scope.get("http_version") in ("1.0", "1.1"):
                 return self._app(scope, receive, _closing(send))
         return self._app(scope, receive, send)
@@ -111,6 +124,10 @@ class Front:
     ) -> None:
         if not self._readiness.ready:
             await _answer(_closing(send), 503, self._readiness.reason.encode() + b"\n")
+            return
+        missing = missing_dependencies()
+        if missing:
+            await _answer(send, 503, missing.encode() + b"\n")
             return
         unknown = False
 
@@ -125,10 +142,17 @@ class Front:
         if unknown:
             await _answer(send, 200, b"ready\n")
 
+    def _tell_health(self, send: Send) -> Awaitable[None]:
+        found = health_document(readiness=self._readiness)
+        body = json.dumps(found, ensure_ascii=False).encode() + b"\n"
+        return _answer(send, 200 if found["ready"] else 503, body, b"application/json")
 
-async def _answer(send: Send, status: int, body: bytes) -> None:
+
+async def _answer(
+    send: Send, status: int, body: bytes, kind: bytes = b"text/plain; charset=utf-8"
+) -> None:
     headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-type", kind),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
     ]
@@ -150,7 +174,7 @@ def _closing(send: Send) -> Send:
     return send_and_close
 
 
-class _Served(uvicorn.Server):
+class Served(uvicorn.Server):
     """uvicorn's server without its signal handlers, and telling when the drain is over."""
 
     def __init__(self, config: uvicorn.Config, drained: asyncio.Future[None]) -> None:
@@ -176,12 +200,12 @@ class _Served(uvicorn.Server):
             raise
         if self.lifespan.should_exit:  # how older versions tell of it
             raise StartupFailed(_STARTUP_FAILED)
-        run_hooks = self.lifespan.shutdown
+        close = self.lifespan.shutdown
 
         async def shutdown() -> None:
             if not self._drained.done():
                 self._drained.set_result(None)  # connections and requests are through
-            await run_hooks()
+            await close()
 
         # One instance's method is replaced, because uvicorn has no event between the two.
         setattr(self.lifespan, "shutdown", shutdown)
@@ -239,7 +263,7 @@ class Life:
         self._loop = loop
         self._drained: asyncio.Future[None] = loop.create_future()
         self._stop: asyncio.Future[None] = loop.create_future()
-        self._server = _Served(config, self._drained)
+        self._server = Served(config, self._drained)
         self._sock = sock
         self._budget = budget
         self._readiness = readiness
@@ -347,14 +371,37 @@ class Life:
         self._note("drain", begun, False, f"{len(cut)} requests cut")
 
     async def _hooks(self, serving: asyncio.Task[None]) -> None:
+        """Let the application close what it has opened, then run the hooks of the process."""
         begun = now()
-        await asyncio.wait({serving}, timeout=self._budget.left(self._since, begun))
+        left = self._budget.left(self._since, begun)
+        # An application that hangs here must leave something for the hooks that are registered.
+        await asyncio.wait({serving}, timeout=left / 2 if registered_hooks() else left)
         if serving.done():
             self._note("hooks", begun)
+        else:
+            _log.error("the application's shutdown hook did not end within the grace and is cut")
+            serving.cancel("the grace of the shutdown is used up")
+            self._note("hooks", begun, False, "cut")
+        await self._registered_hooks()
+
+    async def _registered_hooks(self) -> None:
+        hooks = registered_hooks()
+        begun = now()
+        left = (
+            self._budget.left(self._since, begun) - _TIDY_S
+        )  # in which one that is deaf is given up
+        if not hooks:
             return
-        _log.error("the application's shutdown hook did not end within the grace and is cut")
-        serving.cancel("the grace of the shutdown is used up")
-        self._note("hooks", begun, False, "cut")
+        failed: tuple[Exception, ...] = ()
+        try:
+            await run_hooks(max(left, _POLL_S))
+        except ExceptionGroup as group:
+            failed = group.exceptions
+        for error in failed:
+            _log.error("a shutdown hook failed: %s", error, exc_info=error)
+        self._record.failed_hooks = len(failed)
+        detail = f"{len(failed)} of {len(hooks)} failed" if failed else ""
+        self._note("registered hooks", begun, not failed, detail)
 
     async def _tidy_up(self, serving: asyncio.Task[None]) -> None:
         """Name and cancel what is still alive; whatever resists that is named again."""

@@ -23,6 +23,7 @@ from backstay.leak._report import Report, report
 from backstay.leak._sampler import Sampler, SamplerStatistics
 from backstay.leak._spawn_caps import CapStatistics, SpawnCaps
 from backstay.leak._trend import Slope, Trend, mann_kendall, theil_sen
+from backstay.leak._waits import Waiter, Waits, waits
 from backstay.leak._watch import Watch, WatchStatistics
 
 __all__ = [
@@ -55,6 +56,8 @@ __all__ = [
     "SpawnCaps",
     "Trend",
     "Verdict",
+    "Waiter",
+    "Waits",
     "Watch",
     "WatchStatistics",
     "Witness",
@@ -68,4 +71,5 @@ __all__ = [
     "report",
     "take_census",
     "theil_sen",
+    "waits",
 ]

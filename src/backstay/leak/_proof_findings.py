@@ -11,6 +11,8 @@ from backstay.leak._proof import Proof, Proved
 
 __all__ = ["join_proof"]
 
+_AT = "At the await site"
+
 
 def join_proof(findings: Iterable[Finding], proof: Proof, alive: dict[str, int]) -> list[Finding]:
     """Add what was proved to what was found otherwise.
@@ -64,7 +66,7 @@ def _both(finding: Finding, proved: list[Proved], proof: Proof) -> Finding:
             held_by=_holder(proved),
             trace_ids=traces,
             detail=detail,
-            advice=f"{finding.advice} {_advice(proved[0])}",
+            advice=f"{finding.advice} {_advice(proved[0], at=_AT not in finding.advice)}",
         )
     alone = _alone(proved, proof, {finding.site: finding.alive})
     return replace(
@@ -106,7 +108,8 @@ def _evidence(proved: list[Proved], proof: Proof) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _advice(typical: Proved) -> str:
+def _advice(typical: Proved, *, at: bool = True) -> str:
+    """Say what to do; `at` tells whether the await site is still to be told about."""
     name = typical.task_name.rpartition(".")[2] or "fn"
     who = (
         f"They are kept by {typical.held_by}, which can only cancel them."
@@ -116,9 +119,9 @@ def _advice(typical: Proved) -> str:
         else "Somebody holds them, who could only cancel them."
     )
     cure = cure_of_wait(typical.wait_kind)
-    at = f" At the await site: {cure}." if cure else ""
+    there = f" {_AT}: {cure}." if cure and at else ""
     return (
         f"Tasks started at {typical.site} wait for {typical.blocked_on or 'something'}, and whoever could "
-        f"wake them is gone. {who}{at} Start them with `scope.go({name}, ...)`, so that they end with "
+        f"wake them is gone. {who}{there} Start them with `scope.go({name}, ...)`, so that they end with "
         f"whoever feeds them; if one is to wait until it is cancelled, let it say so: `await backstay.forever()`."
     )

@@ -153,6 +153,7 @@ class Component:
         except asyncio.CancelledError:
             pass  # we have asked for it; nobody awaits this task
         except Exception as error:
+            error.add_note(f"raised by component {self.name!r}")
             self.error = error
 
 

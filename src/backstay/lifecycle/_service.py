@@ -15,6 +15,7 @@ a first signal means: stop in order.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from backstay.lifecycle._start_order import check_needs, startable, stoppable
 __all__ = ["Service", "ServiceRecord", "ServiceState", "run_hooks"]
 
 ServiceState = Literal["new", "starting", "running", "draining", "exited"]
+
+_log = logging.getLogger("backstay.service")
 
 _LAST_S = 1.0  # for a component that was cancelled, to end; then it is abandoned
 _NEVER = float("inf")
@@ -69,6 +72,8 @@ class Service:
         name: of the service.
         readiness: true while all components run; not any more from the first moment of the end.
         state: "new", "starting", "running", "draining" or "exited".
+        grace: seconds for the whole stop.
+        lame_duck: seconds of it to serve on; read when the stop begins.
     """
 
     def __init__(
@@ -98,7 +103,7 @@ class Service:
         self.name = name
         self.readiness = readiness or Readiness()
         self.state: ServiceState = "new"
-        self._grace, self._lame_duck = grace, lame_duck
+        self.grace, self.lame_duck = grace, lame_duck
         self._parts: dict[str, Component] = {}
         self._needs: dict[str, tuple[str, ...]] = {}
         self._wake = asyncio.Event()
@@ -254,7 +259,7 @@ class Service:
         """Ask for the end, in order; from within the loop. More calls change nothing."""
         if self._asked_at == _NEVER:
             self._asked_at = now()
-            self._until = self._asked_at + self._grace
+            self._until = self._asked_at + self.grace
             self._reason = reason
             self.readiness.drain(reason)
             self._wake.set()
@@ -288,6 +293,7 @@ class Service:
 
     def _go(self, state: ServiceState, why: str) -> None:
         before, self.state = self.state, state
+        _log.info("%s: %s: %s", self.name, state, why)
         if service_moved:
             service_moved.emit(ServiceMoved(self.name, before, state, why))
 
@@ -302,7 +308,7 @@ class Service:
             return _NEVER
         if self.state != "draining":
             self._go("draining", self._reason)
-        serve_until = self._asked_at + self._lame_duck
+        serve_until = self._asked_at + self.lame_duck
         if self._failure is None and at < min(serve_until, self._until):
             return min(serve_until, self._until)
         self._stop_more(at)
@@ -359,11 +365,19 @@ class Service:
         if not part.cut:
             if part.state != "stopping":
                 part.tell(at, _NEVER)
+            self._complain(part, f"was cut after {at - part.told:.3g} s of its stop")
             part.cancel(at + _LAST_S)
         elif at >= part.due:
-            if part.task is not None:
-                self._left += leftovers([part.task])
+            self._left += self._complain(part, "did not even end when cancelled, and is abandoned")
             part.abandon()
+
+    def _complain(self, part: Component, what: str) -> list[Leftover]:
+        """Name a part that does not stop, with the place where it waits."""
+        found = leftovers([part.task]) if part.task is not None else []
+        _log.error(
+            "%s: component %s %s: %s", self.name, part.name, what, "; ".join(map(str, found))
+        )
+        return found
 
     def _raise_errors(self) -> None:
         errors: list[Exception] = [self._failure] if self._failure is not None else []

@@ -94,8 +94,12 @@ class ShutdownRecord:
     lost: Sequence[Leftover] = ()  # accepted requests that were cut
     leftovers: Sequence[Leftover] = ()  # other tasks alive after the last hook
     stubborn: Sequence[Leftover] = ()  # those of them that did not even end when cancelled
+    failed_hooks: int = 0  # of those that were registered by `register_hook`
 
     @property
     def exit_code(self) -> int:
-        """0 when everything that was accepted was answered, 1 when requests were cut."""
-        return 1 if self.lost else 0
+        """0 after a stop in order, also when requests had to be cut (they are `lost`); 1 when a hook failed.
+
+        A supervisor takes anything else for a crash, and whoever asked for the stop has set its budget.
+        """
+        return 1 if self.failed_hooks else 0

@@ -105,6 +105,16 @@ class BlockRule:
         self.since = since
         self._looked_at = at
 
+    def skip(self, seconds: float, at: float) -> None:
+        """The last `seconds` count for nobody, and the loop is in the same callback as before them.
+
+        So who looks may be late again and again, on a machine with too much to do, and still
+        see a block; it only lasts as long as was looked at. A process that was stopped has blocked nothing.
+        """
+        if self.since is not None:
+            self.since = min(self.since + seconds, at)
+        self._looked_at = at
+
     def forget(self, at: float) -> None:
         """Accuse nobody of what has been: it is not known what happened."""
         self.since = None

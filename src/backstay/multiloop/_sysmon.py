@@ -241,7 +241,9 @@ class Sysmon:
         before_s, one.cpu_s = one.cpu_s, sight.cpu_s()
         if late_s >= self.limit / 2:
             since = self._held_since(one, at, late_s, before_s)
-            if since is None:
+            if since is None and seen == "same":
+                rule.skip(late_s, at)
+            elif since is None:
                 rule.forget(at)
             elif rule.since is None:
                 rule.held(since, at)

@@ -17,7 +17,7 @@ from backstay.tasks._scope import Scope, current_scope
 from backstay.tasks._scope_record import ScopeStatistics
 from backstay.tasks._served_scope import ServedScope, inside, served_scope
 from backstay.tasks._shield import Shield, shield
-from backstay.tasks._spawn_site import SpawnSite
+from backstay.tasks._spawn_site import SpawnSite, resolve_site
 from backstay.tasks._time_limit import Limits, TimeLimit, limits_of
 from backstay.tasks._timeout import Timeout, deadline_at, timeout
 from backstay.tasks._tracked_task import TrackedTask, set_owner
@@ -54,6 +54,7 @@ __all__ = [
     "lost_tasks",
     "owned_by",
     "owner_of",
+    "resolve_site",
     "run",
     "served_scope",
     "set_owner",

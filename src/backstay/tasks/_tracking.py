@@ -17,7 +17,7 @@ from contextvars import Context
 from typing import Any, cast
 from weakref import WeakKeyDictionary, ref
 
-from backstay._base import Accelerator, accelerated, now
+from backstay._base import Accelerator, LoopTracked, accelerated, loop_tracked, now
 from backstay.tasks._lost import LostAndFound, LostTasks
 from backstay.tasks._owner import current_owner
 from backstay.tasks._spawn_site import Machinery
@@ -235,6 +235,8 @@ def install(loop: Loop | None = None, *, exact: bool = False) -> None:
         tracking = Tracking(loop, exact=exact)
         _installed[loop] = ref(tracking)
     tracking.attach(loop)
+    if loop_tracked:
+        loop_tracked.emit(LoopTracked(loop))
 
 
 def _tracking_of(loop: Loop) -> Tracking | None:

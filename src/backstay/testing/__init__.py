@@ -3,10 +3,11 @@
 `run_virtual(main)` runs a coroutine on a loop whose time jumps forward when
 everything is blocked, so that a test of a ten-second timeout takes no time and
 always the same course. `explore(scenario)` runs it under many schedules and
-shows the one under which it fails.
+shows the one under which it fails. `MemoryQueue` is a broker that can be sick.
 """
 
 from backstay.errors import ExplorationFailure, OutsideChance
+from backstay.testing._memory_queue import MemoryQueue
 from backstay.testing._sequencer import Sequencer
 from backstay.testing._virtual_loop import DeadlockError, VirtualClock, VirtualLoop, run_virtual
 from backstay.testing._wait_all_blocked import wait_all_blocked
@@ -16,6 +17,7 @@ __all__ = [
     "DeadlockError",
     "Exploration",
     "ExplorationFailure",
+    "MemoryQueue",
     "OutsideChance",
     "Sequencer",
     "StepBudgetExceeded",

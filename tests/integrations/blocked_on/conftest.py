@@ -16,7 +16,7 @@ from backstay.leak import prove
 from backstay.tasks._blocked_on import BlockedOn, blocked_on
 
 Scenario = Callable[[contextlib.AsyncExitStack], Awaitable[object]]
-Classify = Callable[[Scenario, str], BlockedOn]
+Classify = Callable[..., BlockedOn]
 
 # Waits that end from outside of the program, or in time; so nobody can be proved to be stuck in one.
 OUTSIDE = {"db", "executor", "grpc", "http", "process", "signal", "socket", "timer"}
@@ -30,25 +30,28 @@ def loop_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def classify(loop_name: str) -> Iterator[Classify]:
-    """Run a scenario until it blocks with the expected label (or three seconds), and return the answer."""
+    """Run a scenario until it blocks with the expected label (or three seconds), and return the answer.
 
-    def run(scenario: Scenario, expected: str) -> BlockedOn:
+    A scenario that waits more than once under one label says what is told of the wait it means.
+    """
+
+    def run(scenario: Scenario, expected: str, says: str = "") -> BlockedOn:
         factory = asyncio.new_event_loop if loop_name == "asyncio" else uvloop.new_event_loop
         with asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(_observe(scenario, expected))
+            return runner.run(_observe(scenario, expected, says))
 
     yield run
     assert threading.active_count() < 40, "a scenario left its threads behind"
 
 
-async def _observe(scenario: Scenario, expected: str) -> BlockedOn:
+async def _observe(scenario: Scenario, expected: str, says: str) -> BlockedOn:
     async with contextlib.AsyncExitStack() as stack:
         task = asyncio.create_task(_scene(scenario, stack))
         seen: BlockedOn | None = None
         for _ in range(600):
             await asyncio.sleep(0.005)
             seen = blocked_on(task)
-            if seen is not None and seen.label == expected:
+            if seen is not None and seen.label == expected and says in seen.detail:
                 break
             if task.done():
                 task.result()

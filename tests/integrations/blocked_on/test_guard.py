@@ -76,6 +76,6 @@ def test_pool(classify: Any) -> None:
         stack.callback(pool.release, held)
         await pool.acquire()
 
-    seen = classify(call, "pool")
+    seen = classify(call, "pool", "1 of 1 in use")
     assert seen.kind == "semaphore"
     assert "'orders-db' 1 of 1 in use" in seen.detail

@@ -13,9 +13,10 @@ import grpc.aio
 import pytest
 
 import backstay
-from backstay.context import REQUEST_ID, TRACE, Key, bind
+from backstay.context import REQUEST_ID, SPAN, TRACE, Key, TraceParent, bind, identity_headers
 from backstay.errors import ExpiredError
-from backstay.integrations.grpc import ServerGuard, carry, stop
+from backstay.integrations.grpc import ServerGuard, carry, channel_options, grpc_server, stop
+from backstay.lifecycle import Service
 from backstay.tasks import current_scope, info
 
 pytestmark = [pytest.mark.real_loop, pytest.mark.slow]
@@ -45,6 +46,42 @@ async def serving(
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield server, channel
+    await server.stop(0)
+
+
+async def test_a_slow_way_to_the_server_is_no_outage() -> None:
+    """With `channel_options` a connection that takes half a second is made; a try is not cut before."""
+    guard = ServerGuard()
+
+    async def handler(request: bytes, context: Any) -> bytes:
+        return request
+
+    server = grpc.aio.server(interceptors=[guard])
+    method = grpc.unary_unary_rpc_method_handler(handler)
+    server.add_generic_rpc_handlers((_Handlers({"/shop.Test/Unary": method}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+
+    async def relay(source: asyncio.StreamReader, to: asyncio.StreamWriter, delay: float) -> None:
+        await asyncio.sleep(delay)
+        while data := await source.read(65536):
+            to.write(data)
+            await to.drain()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, outer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            await asyncio.gather(relay(reader, outer, 0.0), relay(inner, writer, 0.5))
+        finally:
+            writer.close()
+            outer.close()
+
+    way = await asyncio.start_server(connected, "127.0.0.1", 0)
+    target = "127.0.0.1:%d" % way.sockets[0].getsockname()[1]  # noqa: UP031
+    async with grpc.aio.insecure_channel(target, options=channel_options()) as channel:
+        call = channel.unary_unary("/shop.Test/Unary")
+        assert await call(b"here", timeout=5, wait_for_ready=True) == b"here"
+    way.close()
     await server.stop(0)
 
 
@@ -304,3 +341,57 @@ def test_a_timeout_that_cannot_be_meant_is_refused() -> None:
     """Wrong options fail where they are written."""
     with pytest.raises(ValueError, match="above 0"):
         ServerGuard(timeout=0)
+
+
+@pytest.mark.parametrize(("takes", "answered"), [(0.3, True), (30.0, False)])
+async def test_a_server_is_a_part_of_a_service(takes: float, answered: bool) -> None:
+    """At its end a call in flight finishes, or is cancelled after the grace; its clean-up is waited for."""
+    tidied: list[str] = []
+    begun = asyncio.Event()
+
+    async def handler(request: bytes, context: Any) -> bytes:
+        begun.set()
+        try:
+            await asyncio.sleep(takes)
+        finally:
+            await asyncio.sleep(0.1)
+            tidied.append("tidied")
+        return b"done"
+
+    guard = ServerGuard()
+    server = grpc.aio.server(interceptors=[guard])
+    methods = {"/shop.Test/Unary": grpc.unary_unary_rpc_method_handler(handler)}
+    server.add_generic_rpc_handlers((_Handlers(methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    service = Service("rpc")
+    service.add("server", lambda: grpc_server(server, guard, grace=1.0), budget=5.0)
+    running = asyncio.create_task(service.run())
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary("/shop.Test/Unary")(b"")
+        await begun.wait()
+        service.stop()
+        record = await running
+        assert tidied == ["tidied"], "the stop has waited for the clean-up"
+        assert (record.exit_code, record.components[0].cut) == (0, False)
+        if answered:
+            assert await call == b"done"
+        else:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call
+
+
+async def test_what_surrounded_the_start_of_a_server_is_no_parent() -> None:
+    """A span that was current then is of another trace, and calls made while serving do not name it."""
+    seen: list[str] = []
+
+    async def handler(request: bytes, context: Any) -> bytes:
+        seen.append(identity_headers()["traceparent"])
+        return request
+
+    with bind(TRACE, "a" * 32), bind(SPAN, TraceParent("a" * 32, "b" * 16, 1)):
+        async with serving(ServerGuard(), handler) as (_, channel):
+            stub = channel.unary_unary("/shop.Test/Unary")
+            await stub(b"", metadata=(("traceparent", f"00-{TRACE_ID}-00f067aa0ba902b7-01"),))
+    (one,) = seen
+    assert one.startswith(f"00-{TRACE_ID}-")
+    assert "b" * 16 not in one

@@ -31,7 +31,7 @@ class Exporter:
 @pytest.fixture(scope="module")
 def exporter() -> Iterator[Exporter]:
     """Run `exporter.py` in a process of its own."""
-    port = local_services._free_port()
+    port = local_services.free_port()
     script = Path(__file__).with_name("exporter.py")
     process = subprocess.Popen([sys.executable, str(script), str(port)], stdin=subprocess.DEVNULL)
     try:
@@ -62,6 +62,6 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory, exporter: Exporter) -> 
 @pytest.fixture
 def server(prometheus: Any) -> Any:
     """Return a prometheus that runs, whatever the test before has done to it."""
-    if not prometheus._alive():
+    if not prometheus.alive():
         prometheus.start()
     return prometheus

@@ -97,6 +97,7 @@ def test_off_by_default(tmp_path: Path) -> None:
     run = run_pytest(
         tmp_path,
         STOCK,
+        every_plugin=True,
         conftest="import sys\ndef pytest_unconfigure():\n    print('ours:', [m for m in sys.modules if m.startswith('backstay')])\n",
     )
     assert "error" not in run.outcomes(), run.text

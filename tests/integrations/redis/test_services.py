@@ -60,6 +60,30 @@ def test_start_tells_where_and_stop_leaves_nothing(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir() if path.name != "packages") == ["lock"]
 
 
+def listens(port: int) -> bool:
+    """Tell whether anybody is there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_cluster_of_which_a_part_has_died_is_started_anew(folder: Path) -> None:
+    """NATS and three etcd members run side by side; nothing of the old cluster is left."""
+    try:
+        assert services(folder, "start", "nats", "etcd").returncode == 0
+        before = json.loads((folder / "addresses.json").read_text())
+        assert before["nats"]["url"].startswith("nats://127.0.0.1:")
+        assert len(before["etcd"]["url"].split(",")) == 3
+        os.kill(before["etcd"]["n2_pid"], signal.SIGKILL)
+        assert services(folder, "status", "etcd").returncode == 1
+        assert services(folder, "start", "etcd").returncode == 0
+        after = json.loads((folder / "addresses.json").read_text())
+        assert not listens(before["etcd"]["n1_port"])
+        assert services(folder, "status", "nats", "etcd").returncode == 0
+    finally:
+        assert services(folder, "stop", "nats", "etcd").returncode == 0
+    assert not any(listens(after["etcd"][f"n{number}_port"]) for number in (1, 2, 3))
+
+
 def test_without_a_server_and_without_apt_it_says_what_to_do(tmp_path: Path) -> None:
     """One line, the cure, and exit code 2."""
     done = services(tmp_path / "services", "start", PATH=str(tmp_path))

@@ -107,8 +107,9 @@ def test_nobody_waits_for_a_redis_that_hangs(
     assert bool(during) == some
     if down == "local":
         assert len(during) <= (2000 * (ended - began)) * 1.1 + 200
-    # Waits for units are short at this rate, so what is long is a wait for the store.
-    assert max(one["longest"] for one in told) < 0.020 + 0.150
+    # Waits for units are short at this rate, so what is long is a wait for the store, which hangs for
+    # 1.5 s; beside the budget of 20 ms a busy machine takes its own.
+    assert max(one["longest"] for one in told) < 0.020 + 0.500
     assert all(one["store_errors"] for one in told)
     assert [at for at in times if at > ended + 1.5], "it is used again"
     assert all(one["store"] == "up" for one in told)

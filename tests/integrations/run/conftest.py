@@ -51,14 +51,14 @@ def start(room: Path) -> Iterator[Start]:
 def backstay(room: Path) -> Command:
     """Run `backstay ARGUMENTS` to its end."""
 
-    def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, timeout: float = 30.0, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "backstay", *arguments],
             cwd=room,
             env=environment(room, env),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=timeout,
             check=False,
         )
 

@@ -20,7 +20,9 @@ if os.environ.get("SLOW_IMPORT"): print("importing", file=sys.stderr, flush=True
 @contextlib.asynccontextmanager
 async def lifespan():
     if os.environ.get("FAIL_STARTUP"): raise RuntimeError("no database")
-    if os.environ.get("SLOW_STARTUP"): await asyncio.sleep(60)
+    if os.environ.get("SLOW_STARTUP"):
+        print("opening the database", file=sys.stderr, flush=True)
+        await asyncio.sleep(60)
     yield
     if os.environ.get("HANG_SHUTDOWN"): await asyncio.sleep(3600)  # hang
     print("hook ran", flush=True)
@@ -100,7 +102,7 @@ class Process:
     @property
     def port(self) -> int:
         """The port that it listens on."""
-        return int(self.wait_for(r"listening on http://127\.0\.0\.1:(\d+)")[1])
+        return int(self.wait_for(r"listening on http://127\.0\.0\.1:(\d+)", 45.0)[1])
 
     def connect(self) -> http.client.HTTPConnection:
         """Return a connection to the application."""

@@ -27,7 +27,7 @@ FILES = {
         ("run web:nope", "has no 'nope': did you mean web:app?"),
         ("run web", "neither MODULE:APP nor a file: did you mean web:app, or -m web?"),
         ("run web.py:app", "write a module and not a file, as in web:app"),
-        ("run things:number", "is of type int and not an ASGI application"),
+        ("run things:number", "is of type int and neither an ASGI application"),
         ("run things:wsgi", "takes two arguments, as WSGI applications do"),
         ("run fails:app", "fails.py:1 in <module>: ModuleNotFoundError"),
         ("run broken:app", "broken.py:1: SyntaxError"),

@@ -61,7 +61,7 @@ def test_a_factory_is_called() -> None:
     [
         ("web_module:nope", "has no 'nope': did you mean web_module:app"),
         ("web_module:inner.nope", "has no 'inner.nope'"),
-        ("web_module:number", "is of type int and not an ASGI application"),
+        ("web_module:number", "is of type int and neither an ASGI application"),
         ("web_module:Instance", "is the class 'Instance': make an instance"),
         ("web_module:wsgi", "takes two arguments, as WSGI applications do"),
         ("web_module:create", "add --factory"),

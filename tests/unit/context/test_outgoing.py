@@ -9,9 +9,12 @@ import pytest
 import backstay
 from backstay.context import (
     REQUEST_ID,
+    SPAN,
     TRACE,
     Key,
+    TraceParent,
     bind,
+    current_span,
     outgoing_headers,
     parse_baggage,
     parse_traceparent,
@@ -57,3 +60,16 @@ async def test_no_time_left_means_no_call() -> None:
             with pytest.raises(ExpiredError, match=r"'checkout' leaves 50 ms .* margin is 100 ms"):
                 outgoing_headers(margin=0.1)
             await asyncio.sleep(1)
+
+
+def test_a_span_is_the_parent_within_its_own_trace() -> None:
+    """One of another trace is a leftover of whoever started the server: a new span is named, and none is current."""
+    span = TraceParent("1" * 32, "2" * 16, 0)
+    with bind(SPAN, span):
+        assert current_span() is None
+        with bind(TRACE, "1" * 32):
+            assert current_span() == span
+            assert outgoing_headers()["traceparent"] == f"00-{'1' * 32}-{'2' * 16}-00"
+        with bind(TRACE, "3" * 32):
+            assert current_span() is None
+            assert not outgoing_headers()["traceparent"].endswith(f"{'2' * 16}-00")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import sys
 from typing import Any
@@ -343,3 +344,50 @@ async def test_eager_tasks_open_no_more_than_may_be() -> None:
         pass
     finally:
         loop.set_task_factory(None)
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+async def test_after_an_error_the_check_is_asked_however_short_it_was_idle(kind: str) -> None:
+    """A server that went away costs its error once, and not as long as callers keep the resource busy."""
+    broken: set[int] = set()
+    opened = itertools.count()
+
+    async def connect() -> int:
+        return next(opened)
+
+    def works(number: int) -> bool:
+        return number not in broken
+
+    async def asked(number: int) -> bool:
+        return works(number)
+
+    async with Pool(connect, check=works if kind == "plain" else asked, max_open=1) as pool:
+        with pytest.raises(ValueError, match="of the application"):
+            async with pool.take() as first:
+                raise ValueError("of the application")
+        async with pool.take() as again:
+            assert again == first, "it works, and is kept"
+        broken.add(first)
+        with pytest.raises(ConnectionError):
+            async with pool.take() as dead:
+                assert dead == first, "one that was in use a moment ago is not asked"
+                raise ConnectionError("gone")
+        async with pool.take() as fresh:
+            assert fresh != first
+        assert pool.statistics().closed["bad"] == 1
+
+
+async def test_a_check_that_fails_after_an_error_costs_the_resource() -> None:
+    """What cannot be told is not handed out again; the error of the block is what the caller sees."""
+
+    async def connect() -> object:
+        return object()
+
+    def works(resource: object) -> bool:
+        raise OSError("no answer")
+
+    async with Pool(connect, check=works, max_open=1) as pool:
+        with pytest.raises(ZeroDivisionError):
+            async with pool.take():
+                raise ZeroDivisionError
+        assert pool.statistics().idle == 0

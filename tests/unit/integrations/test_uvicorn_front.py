@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 pytest.importorskip("uvicorn")
 
 from backstay.integrations.uvicorn import Front
-from backstay.lifecycle import Readiness
+from backstay.lifecycle import Health, Readiness
 
 Message = MutableMapping[str, Any]
 
@@ -96,3 +98,34 @@ async def test_probes_can_be_switched_off() -> None:
     """Then the paths belong to the application."""
     front = Front(application(404), ready(), livez=None, readyz=None)
     assert (await ask(front, "/livez"))[0] == (await ask(front, "/readyz"))[0] == 404
+
+
+async def test_a_health_that_runs_has_a_say_and_a_page() -> None:
+    """Its critical dependencies hold the readiness back; /healthz tells of each; liveness does not depend on it."""
+    up = False
+
+    async def database() -> str:
+        if not up:
+            raise ConnectionError("redis://:hunter2@cache:6379")
+        return "3 of 10 lent"
+
+    front = Front(application(404), ready())
+    assert (await ask(front, "/healthz"))[0] == 404, "without a Health it is the application's"
+    health = Health()
+    health.add("database", database, interval=1.0, fail_after=2)
+    async with health:
+        await asyncio.sleep(2)
+        assert (await ask(front, "/readyz"))[:2] == (503, b"database down\n")
+        status, body, headers = await ask(front, "/healthz")
+        found = json.loads(body)
+        assert (status, headers[b"content-type"]) == (503, b"application/json")
+        assert (found["state"], found["ready"]) == ("down", False)
+        assert found["checks"]["database"]["error"] == "ConnectionError: redis://***@cache:6379"
+        assert (await ask(front, "/livez"))[0] == 200
+        up = True
+        await asyncio.sleep(4)
+        assert (await ask(front, "/readyz"))[:2] == (200, b"ready\n")
+        status, body, _ = await ask(front, "/healthz")
+        assert (status, json.loads(body)["checks"]["database"]["detail"]) == (200, "3 of 10 lent")
+        no_page = Front(application(404), ready(), healthz=None)
+        assert (await ask(no_page, "/healthz"))[0] == 404

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import sys
 import threading
@@ -17,6 +18,7 @@ import backstay
 from backstay import Scope, forever, install, leak, uninstall
 from backstay.errors import UsageError
 from backstay.leak import _prove, prove
+from backstay.leak._proof_findings import join_proof
 
 KEPT: set[asyncio.Task[Any]] = set()
 
@@ -441,6 +443,23 @@ async def test_a_proof_joins_what_else_is_known_of_a_site() -> None:
         (finding,) = leak.report(proof=prove()).findings
         assert (finding.verdict, finding.trace_ids) == ("STUCK", ("4bf92f",))
         assert any(line.startswith("ORPHAN: 1 of 1") for line in finding.detail)
+
+
+async def test_a_proof_says_nothing_twice_of_a_site_that_grows() -> None:
+    """What to change at the await site stands in the advice about growth already."""
+    async with tracked():
+        for _ in range(3):
+            orphaned_worker()
+        await asyncio.sleep(10)
+        proof = prove()
+        (told,) = leak.report(proof=proof).findings
+        assert told.advice.count("At the await site") == 1
+        for advice in ("It grows.", "It grows. At the await site: wait less."):
+            growing = dataclasses.replace(told, verdict="GROWING", advice=advice)
+            (joined,) = join_proof([growing], proof, {})
+            assert joined.advice.count("At the await site") == 1
+            assert joined.advice.startswith(advice)
+            assert "backstay.forever()" in joined.advice
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")

@@ -54,10 +54,12 @@ def test_no_phase_outlives_the_grace(
     assert 0.0 <= budget.lame_duck_left(since, now) <= left + 1e-6
 
 
-def test_the_exit_code_tells_whether_requests_were_lost() -> None:
-    """Leftovers that nobody waits for are no loss; a cut request is."""
+def test_a_stop_within_its_budget_is_in_order() -> None:
+    """Neither leftovers nor a request that was cut make it a failure; a hook that fails does."""
     one = Leftover(1, "t", "f", "app", "a.py:1", "sleep at a.py:2")
     record = ShutdownRecord("SIGTERM", [PhaseRecord("drain", 1.0, ok=True)], leftovers=[one])
     assert record.exit_code == 0
     record.lost = [one]
+    assert record.exit_code == 0
+    record.failed_hooks = 1
     assert record.exit_code == 1

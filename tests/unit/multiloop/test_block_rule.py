@@ -122,3 +122,34 @@ def test_looks_get_rarer_while_there_is_nothing_to_see() -> None:
     assert rule.pause(1.0) == pytest.approx(0.05)
     rule.busy(1.05, same=False)
     assert rule.pause(1.05) <= 0.025
+
+
+def test_who_looks_late_again_and_again_sees_a_block() -> None:
+    """On a starved machine: what was not looked at counts for nobody, what was looked at adds up."""
+    rule = BlockRule(0.1)
+    at, seen = 0.0, False
+    rule.busy(at, same=False)
+    for _ in range(40):  # late by 50 ms at every other look
+        at += 0.025
+        rule.busy(at, same=True)
+        seen = seen or rule.overdue(at)
+        at += 0.075
+        rule.skip(0.05, at)
+        rule.busy(at, same=True)
+        seen = seen or rule.overdue(at)
+    assert seen
+    over = rule.idle(at)
+    assert over is not None
+    assert 1.9 <= over <= 2.1, "half of the four seconds were looked at"
+
+
+def test_a_process_that_was_stopped_has_blocked_nothing() -> None:
+    """However long the pause between two looks."""
+    rule = BlockRule(0.1)
+    rule.busy(0.0, same=False)
+    rule.skip(3600.0, 3600.02)
+    rule.busy(3600.02, same=True)
+    assert not rule.overdue(3600.02)
+    assert rule.idle(3600.03) is None
+    rule.skip(5.0, 3700.0)  # nobody is at work: nothing to skip
+    assert rule.since is None

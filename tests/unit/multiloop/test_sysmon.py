@@ -127,7 +127,7 @@ def test_compiled_code_that_holds_the_interpreter_is_named(
             tail += 1
         await asyncio.sleep(0.05)
         with Sysmon(asyncio.get_running_loop(), limit=0.05) as sysmon:
-            await asyncio.sleep(0.05)
+            await until(lambda: sysmon.statistics().looks > 3)
             took = backtrack()
             await until(lambda: sysmon.blocks)
             block = max(sysmon.blocks, key=lambda one: one.duration_s)

@@ -14,8 +14,14 @@ from pathlib import Path
 import pytest
 
 from backstay.errors import TargetGone, UsageError
-from backstay.observe.admin import AdminClient, AdminServer, _client
-from backstay.observe.admin._location import default_directory, default_socket, private_directory
+from backstay.observe.admin import AdminServer
+from backstay.observe.target import (
+    AdminClient,
+    _client,
+    default_directory,
+    default_socket,
+    private_directory,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +150,20 @@ def test_an_endless_answer_is_cut(
     """No answer of ours is that long."""
     monkeypatch.setattr(_client, "_MAX_REPLY_BYTES", 1000)
     assert "no answer within" in gone(mute(b"x" * 5000))
+
+
+def test_a_file_comes_as_it_is(mute: Callable[[bytes | None], str]) -> None:
+    """The body byte for byte; cut short it is a missing target, refused it is a slip with the reason."""
+    head = b"HTTP/1.1 200 OK\r\nServer: backstay-admin\r\nContent-Length: 4\r\n\r\n"
+    assert (
+        AdminClient(mute(head + b"\x1f\x8b\x00\xff")).fetch("/debug/pprof/task")
+        == b"\x1f\x8b\x00\xff"
+    )
+    with pytest.raises(TargetGone, match="breaks off after 2 bytes"):
+        AdminClient(mute(head + b"\x1f\x8b")).fetch("/debug/pprof/task")
+    refused = b"HTTP/1.1 409 Conflict\r\nServer: backstay-admin\r\n\r\ntry again soon\n"
+    with pytest.raises(UsageError, match="refuses /debug/pprof/task: try again soon"):
+        AdminClient(mute(refused)).fetch("/debug/pprof/task")
 
 
 def test_a_refused_path_is_a_slip() -> None:

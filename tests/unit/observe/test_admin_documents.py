@@ -10,7 +10,7 @@ import pytest
 from backstay import leak
 from backstay.observe.admin import _documents
 from backstay.observe.admin._documents import Documents
-from backstay.observe.admin._http import Request
+from backstay.observe.desk import Request
 from backstay.tasks import install, installed_loops
 
 

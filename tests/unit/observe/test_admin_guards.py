@@ -12,8 +12,8 @@ import pytest
 
 from backstay.errors import LimitError
 from backstay.guard import Breaker, Bulkhead, Guard, KeyedRate, Policy, Rate
-from backstay.observe.admin import _guards, guards_to_text
-from backstay.observe.admin._guards import GuardTable
+from backstay.observe.admin import guards_to_text
+from backstay.observe.readings import GuardTable, _guard_table
 from backstay.tasks import install, installed_loops
 
 pytestmark = pytest.mark.real_loop
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.real_loop
 def _only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tests leave loops and guards behind until they are collected."""
     loops = set(map(id, installed_loops()))
-    theirs = set(map(id, _guards.guards()))
-    every, all_loops = _guards.guards, installed_loops
+    theirs = set(map(id, _guard_table.guards()))
+    every, all_loops = _guard_table.guards, installed_loops
     monkeypatch.setattr(
-        _guards, "guards", lambda: tuple(one for one in every() if id(one) not in theirs)
+        _guard_table, "guards", lambda: tuple(one for one in every() if id(one) not in theirs)
     )
     monkeypatch.setattr(
-        _guards,
+        _guard_table,
         "installed_loops",
         lambda: [loop for loop in all_loops() if id(loop) not in loops],
     )
@@ -143,7 +143,7 @@ async def test_a_closed_loop_is_not_waited_for() -> None:
     """It may close between the look at the loops and the question."""
     loop = asyncio.new_event_loop()
     loop.close()
-    question = _guards._Question(GuardTable(), loop, [])
+    question = _guard_table._Question(GuardTable(), loop, [])
     question.send()
     assert question.answered.is_set()
 
@@ -211,7 +211,7 @@ def test_without_a_loop_and_without_guards() -> None:
 
 def test_the_document_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that have refused most are shown, and the number of the others."""
-    monkeypatch.setattr(_guards, "MOST_GUARDS", 2)
+    monkeypatch.setattr(_guard_table, "MOST_GUARDS", 2)
     kept = [Rate(1, name=name) for name in "abcd"]
     for one in kept[1::2]:
         with pytest.raises(LimitError):

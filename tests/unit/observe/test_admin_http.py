@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backstay.observe.admin._http import (
+    MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     Refusal,
-    Request,
     encode_reply,
     parse_request,
 )
+from backstay.observe.desk import Request
 
 
 def refused(head: bytes) -> int:
@@ -27,7 +28,9 @@ def refused(head: bytes) -> int:
 def test_a_request_is_read_with_its_query_and_host() -> None:
     """Path, switches and Host come out of a plain GET."""
     asked = parse_request(b"GET /v1/ps?stacks=1&tree=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    assert asked == Request("/v1/ps", {"stacks": "1", "tree": "0"}, "localhost")
+    assert isinstance(asked, Request)
+    assert (asked.method, asked.path, asked.host) == ("GET", "/v1/ps", "localhost")
+    assert asked.query == {"stacks": "1", "tree": "0"}
     assert asked.switch("stacks")
     assert not asked.switch("tree")
     assert not asked.switch("absent")
@@ -42,7 +45,12 @@ def test_an_unfinished_head_is_waited_for(part: bytes) -> None:
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        (b"POST / HTTP/1.1\r\n\r\n", 405),
+        (b"PUT / HTTP/1.1\r\n\r\n", 405),
+        (b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 65537\r\n\r\n", 413),
+        (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 413),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 413),
         (b"get / HTTP/1.1\r\n\r\n", 405),
         (b"GET / HTTP/2.0\r\n\r\n", 505),
         (b"GET / SMTP\r\n\r\n", 400),
@@ -72,6 +80,19 @@ def test_what_is_not_understood_is_refused(head: bytes, status: int) -> None:
 def test_hopeless_beginnings_are_refused_at_once(head: bytes) -> None:
     """TLS hellos and binary garbage are not waited for until the time-out."""
     assert refused(head) == 400
+
+
+def test_a_body_is_waited_for() -> None:
+    """A POST is complete with its last byte, and what follows is not part of it."""
+    head = (
+        b"POST /v1/probes HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\n"
+    )
+    assert parse_request(head + b"nul") is None
+    asked = parse_request(head + b"null and more")
+    assert isinstance(asked, Request)
+    assert (asked.method, asked.body) == ("POST", b"null")
+    longest = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % MAX_BODY_BYTES
+    assert isinstance(parse_request(longest + b"x" * MAX_BODY_BYTES), Request)
 
 
 @given(st.binary(max_size=400))

@@ -12,12 +12,8 @@ import pytest
 
 from backstay.errors import UsageError
 from backstay.observe.admin import _listener
-from backstay.observe.admin._listener import (
-    connectable,
-    open_listener,
-    peer_of,
-    remove_dead_sockets,
-)
+from backstay.observe.admin._listener import open_listener
+from backstay.observe.target import connectable, peer_of, remove_dead_sockets
 
 
 @pytest.fixture(autouse=True)

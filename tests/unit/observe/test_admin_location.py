@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backstay.errors import UsageError
-from backstay.observe.admin._location import (
+from backstay.observe.target._location import (
     default_directory,
     default_socket,
     known_sockets,

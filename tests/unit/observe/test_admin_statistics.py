@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from dataclasses import dataclass
 from importlib import metadata
 
 import pytest
 
 from backstay._base import now
+from backstay.multiloop import Multiloop
 from backstay.observe.admin import _statistics
-from backstay.observe.admin._statistics import Pulses, backstay_version, process_statistics
+from backstay.observe.admin._statistics import backstay_version, process_statistics
+from backstay.observe.readings import Pulses, _memory, _pulses
 from backstay.tasks import install
 
 
@@ -69,7 +73,7 @@ def test_a_loop_that_closes_meanwhile_is_not_late() -> None:
     """Asking a loop that has just been closed is no error."""
     loop = asyncio.new_event_loop()
     loop.close()
-    pulse = _statistics._Pulse()
+    pulse = _pulses._Pulse()
     pulse.ask(loop)
     assert pulse.read(0.0) < 1.0
 
@@ -93,5 +97,38 @@ def test_memory_is_unknown_without_proc(monkeypatch: pytest.MonkeyPatch) -> None
     def absent(*_: object) -> object:
         raise FileNotFoundError
 
-    monkeypatch.setattr(_statistics, "open", absent, raising=False)
+    monkeypatch.setattr(_memory, "open", absent, raising=False)
     assert read().rss_bytes is None
+
+
+@pytest.mark.real_loop
+async def test_on_the_thread_of_a_loop_the_last_answer_counts() -> None:
+    """Waiting there would hold up the very loop that is asked; so it answers for the next time."""
+    install()
+    pulses = Pulses()
+    assert pulses.lag() == 0.0, "nobody has answered yet"
+    time.sleep(0.02)
+    assert pulses.lag() >= 0.02, "the question has waited since"
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert pulses.lag() >= 0.02, "and that was the answer"
+
+
+@pytest.mark.real_loop
+async def test_a_loop_that_is_made_to_be_blocked_is_not_late() -> None:
+    """A restart, which a failed ``/livez`` asks for, would end the very work that a multiloop is there for."""
+    install()
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def block() -> None:
+        begun.set()
+        go_on.wait(5)
+
+    async with Multiloop("render", procs=1) as pool:
+        pool.go(block)
+        await asyncio.to_thread(begun.wait, 5)
+        pulses = Pulses()
+        await asyncio.to_thread(pulses.lag)
+        await asyncio.sleep(0.1)
+        assert await asyncio.to_thread(pulses.lag) < 0.1
+        go_on.set()

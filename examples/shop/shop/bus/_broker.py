@@ -168,23 +168,40 @@ class Broker:
         return settled
 
     async def nak(
-        self, claims: Sequence[tuple[int, int]], *, delay_s: float, refund_attempt: bool
+        self,
+        claims: Sequence[tuple[int, int]],
+        *,
+        delay_s: float,
+        refund_attempt: bool,
+        dead_reason: str = "",
     ) -> rows.Returned:
         """Give deliveries, (id, attempt) each, back to be redelivered after `delay_s`.
 
-        Those whose attempts are used up go to the dead letters, unless `refund_attempt`.
+        Those whose attempts are used up go to the dead letters, unless `refund_attempt`; with a
+        `dead_reason` all of them do.
 
         Raises:
             StoreError: none was given back; their leases run on.
         """
         due = self._now() + delay_s if delay_s > 0 else 0.0
         outcome = await self._store.write(
-            lambda db: rows.nak(db, claims, due, self._max_attempts, refund=refund_attempt)
+            lambda db: rows.nak(
+                db, claims, due, self._max_attempts, refund=refund_attempt, dead_reason=dead_reason
+            )
         )
         self._wake(outcome.groups)
         self._counters.returned += outcome.returned
         self._depth -= outcome.dead
         return outcome
+
+    async def extend(self, claims: Sequence[tuple[int, int]], *, lease_s: float) -> int:
+        """Begin the leases of these, (id, attempt) each, anew; how many were still held.
+
+        Raises:
+            StoreError: their leases run on as they were.
+        """
+        due = self._now() + lease_s
+        return await self._store.write(lambda db: rows.extend(db, claims, due))
 
     async def dead_letters(self, topic: str = "", limit: int = 100) -> list[DeadLetter]:
         """The newest dead letters of `topic` ("" = of all), newest first."""

@@ -105,7 +105,12 @@ class BusClient:
             await self._acks.add([delivery.id for delivery in deliveries])
 
     async def nak(
-        self, deliveries: Sequence[Delivery], *, delay_s: float, refund_attempt: bool = False
+        self,
+        deliveries: Sequence[Delivery],
+        *,
+        delay_s: float,
+        refund_attempt: bool = False,
+        dead_reason: str = "",
     ) -> None:
         """The work failed: redeliver after `delay_s`, or dead-letter what has used up its attempts.
 
@@ -114,6 +119,7 @@ class BusClient:
             delay_s: seconds before they may be pulled again.
             refund_attempt: do not count this attempt, since the message is not to blame (the
                 warehouse is down, this process stops).
+            dead_reason: not empty: dead-letter them at once, for this reason.
 
         Raises:
             BusUnavailable: no answer in time; they come again when their leases end.
@@ -121,13 +127,22 @@ class BusClient:
         """
         if deliveries:
             request = pb.NakRequest(
-                claims=[
-                    pb.Claim(id=delivery.id, attempt=delivery.attempt) for delivery in deliveries
-                ],
+                claims=_claims(deliveries),
                 delay_ms=round(delay_s * 1000),
                 refund_attempt=refund_attempt,
+                dead_reason=dead_reason,
             )
             await self._call(self._stub.Nak, request, self.timeout_s)
+
+    async def extend(self, deliveries: Sequence[Delivery], *, lease_s: float) -> None:
+        """The work goes on: begin the leases of these anew. Those that others have by now are left alone.
+
+        Raises:
+            BusUnavailable: no answer in time; their leases run on as they were.
+        """
+        if deliveries:
+            request = pb.ExtendRequest(claims=_claims(deliveries), lease_ms=round(lease_s * 1000))
+            await self._call(self._stub.Extend, request, self.timeout_s)
 
     async def dead_letters(self, topic: str = "", limit: int = 100) -> list[pb.DeadLetter]:
         """The newest dead letters of `topic` ("" = of all), newest first."""
@@ -187,6 +202,10 @@ class BusClient:
                 raise BusUnavailable(f"the bus client of {self.target} is closed") from error
             await asyncio.sleep(RETRY_PAUSE_S)
         raise BusUnavailable(f"the bus client of {self.target} is closed")
+
+
+def _claims(deliveries: Sequence[Delivery]) -> list[pb.Claim]:
+    return [pb.Claim(id=delivery.id, attempt=delivery.attempt) for delivery in deliveries]
 
 
 def _parts(messages: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:

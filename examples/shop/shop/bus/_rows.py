@@ -222,8 +222,9 @@ def nak(
     max_attempts: int,
     *,
     refund: bool,
+    dead_reason: str = "",
 ) -> Returned:
-    """Give rows back until `due` (0 = at once), or bury those whose attempts are used up.
+    """Give rows back until `due` (0 = at once), or bury those whose attempts are used up, or that are dead.
 
     Claims are (id, attempt); one whose lease has already passed on to somebody else is ignored.
     """
@@ -234,8 +235,10 @@ def nak(
         ).fetchone()
         if row is None:
             continue
-        if attempt >= max_attempts and not refund:
-            bury(db, number, f"given back by its consumer, attempt {attempt} of {max_attempts}")
+        used_up = attempt >= max_attempts and not refund
+        if dead_reason or used_up:
+            why = f"given back by its consumer, attempt {attempt} of {max_attempts}"
+            bury(db, number, dead_reason or why)
             outcome.dead += 1
             continue
         db.execute(
@@ -245,6 +248,14 @@ def nak(
         outcome.groups.add(row[0])
         outcome.returned += 1
     return outcome
+
+
+def extend(db: sqlite3.Connection, claims: Sequence[tuple[int, int]], due: float) -> int:
+    """Let the leases of these, (id, attempt) each, end at `due`; how many were still leased by that attempt."""
+    return db.executemany(
+        "UPDATE message SET due = ? WHERE id = ? AND attempt = ? AND leased = 1",
+        [(due, number, attempt) for number, attempt in claims],
+    ).rowcount
 
 
 def bury(db: sqlite3.Connection, number: int, reason: str) -> None:

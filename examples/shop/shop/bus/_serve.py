@@ -7,12 +7,12 @@ from pathlib import Path
 
 import grpc.aio
 
+from backstay.integrations.grpc import server_options
 from shop.bus._broker import Broker
 from shop.bus._rows import SCHEMA
 from shop.bus._service import BusService
 from shop.contracts import bus_pb2_grpc
 from shop.process import StartError, bind
-from shop.rpc import SERVER_OPTIONS
 from shop.storage import Store, StoreError
 
 # Waiting pulls are answered at once; this is for calls that wait for the disk.
@@ -35,7 +35,7 @@ async def serve(host: str, port: int, data: Path, max_attempts: int, stop: async
         broker = Broker(store, max_attempts=max_attempts)
         await broker.open()
         service = BusService(broker)
-        server = grpc.aio.server(options=SERVER_OPTIONS)
+        server = grpc.aio.server(options=server_options())
         bus_pb2_grpc.add_BusServicer_to_server(service, server)
         try:
             server.add_insecure_port(f"{host}:{port}")

@@ -20,6 +20,7 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 MAX_NAME = 200  # characters of a topic, group or dedup id
+MAX_REASON = 1_000  # characters kept of why a message is dead
 MAX_PULL = 1_000  # messages
 MAX_PAYLOAD_BYTES = 1024 * 1024
 MAX_WAIT_MS = 60_000
@@ -111,8 +112,26 @@ class BusService(bus_pb2_grpc.BusServicer):
                 [(claim.id, claim.attempt) for claim in request.claims],
                 delay_s=request.delay_ms / 1000,
                 refund_attempt=request.refund_attempt,
+                dead_reason=request.dead_reason[:MAX_REASON],
             )
             return pb.NakReply(returned=done.returned, dead=done.dead)
+
+        return await self._serve(context, work)
+
+    async def Extend(
+        self,
+        request: pb.ExtendRequest,
+        context: grpc.aio.ServicerContext[pb.ExtendRequest, pb.ExtendReply],
+    ) -> pb.ExtendReply:
+        """Begin leases anew."""
+
+        async def work() -> pb.ExtendReply:
+            _check_range("lease_ms", request.lease_ms, 1, MAX_LEASE_MS)
+            extended = await self._broker.extend(
+                [(claim.id, claim.attempt) for claim in request.claims],
+                lease_s=request.lease_ms / 1000,
+            )
+            return pb.ExtendReply(extended=extended)
 
         return await self._serve(context, work)
 

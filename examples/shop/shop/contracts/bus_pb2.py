@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18shop/contracts/bus.proto\x12\x0bshop.bus.v1\",\n\x07Message\x12\x10\n\x08\x64\x65\x64up_id\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"G\n\x0ePublishRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12&\n\x08messages\x18\x02 \x03(\x0b\x32\x14.shop.bus.v1.Message\"2\n\x0cPublishReply\x12\x0e\n\x06stored\x18\x01 \x01(\r\x12\x12\n\nduplicates\x18\x02 \x01(\r\"d\n\x0bPullRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x14\n\x0cmax_messages\x18\x03 \x01(\r\x12\x0f\n\x07wait_ms\x18\x04 \x01(\r\x12\x10\n\x08lease_ms\x18\x05 \x01(\r\"K\n\tDelivered\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08\x64\x65\x64up_id\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"7\n\tPullReply\x12*\n\ndeliveries\x18\x01 \x03(\x0b\x32\x16.shop.bus.v1.Delivered\"\x19\n\nAckRequest\x12\x0b\n\x03ids\x18\x01 \x03(\x04\"\x1b\n\x08\x41\x63kReply\x12\x0f\n\x07settled\x18\x01 \x01(\r\"$\n\x05\x43laim\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"Z\n\nNakRequest\x12\"\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x12.shop.bus.v1.Claim\x12\x10\n\x08\x64\x65lay_ms\x18\x02 \x01(\r\x12\x16\n\x0erefund_attempt\x18\x03 \x01(\x08\"*\n\x08NakReply\x12\x10\n\x08returned\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x65\x61\x64\x18\x02 \x01(\r\"6\n\x16ListDeadLettersRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"{\n\nDeadLetter\x12\n\n\x02id\x18\x01 \x01(\x04\x12\r\n\x05topic\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x10\n\x08\x64\x65\x64up_id\x18\x04 \x01(\t\x12\x0f\n\x07payload\x18\x05 \x01(\x0c\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\r\x12\x0e\n\x06reason\x18\x07 \x01(\t\"@\n\x14ListDeadLettersReply\x12(\n\x07letters\x18\x01 \x03(\x0b\x32\x17.shop.bus.v1.DeadLetter\"\x16\n\x14GetStatisticsRequest\"v\n\x0fGroupStatistics\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x04\x12\x0e\n\x06leased\x18\x04 \x01(\x04\x12\x0f\n\x07\x64\x65layed\x18\x05 \x01(\x04\x12\x15\n\rwaiting_pulls\x18\x06 \x01(\r\"\xe7\x01\n\x12GetStatisticsReply\x12\x11\n\tpublished\x18\x01 \x01(\x04\x12\x12\n\nduplicates\x18\x02 \x01(\x04\x12\x11\n\tdelivered\x18\x03 \x01(\x04\x12\x13\n\x0bredelivered\x18\x04 \x01(\x04\x12\x14\n\x0c\x61\x63knowledged\x18\x05 \x01(\x04\x12\x10\n\x08returned\x18\x06 \x01(\x04\x12\x16\n\x0e\x65xpired_leases\x18\x07 \x01(\x04\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x08 \x01(\x04\x12,\n\x06groups\x18\t \x03(\x0b\x32\x1c.shop.bus.v1.GroupStatistics2\xa0\x03\n\x03\x42us\x12\x41\n\x07Publish\x12\x1b.shop.bus.v1.PublishRequest\x1a\x19.shop.bus.v1.PublishReply\x12\x38\n\x04Pull\x12\x18.shop.bus.v1.PullRequest\x1a\x16.shop.bus.v1.PullReply\x12\x35\n\x03\x41\x63k\x12\x17.shop.bus.v1.AckRequest\x1a\x15.shop.bus.v1.AckReply\x12\x35\n\x03Nak\x12\x17.shop.bus.v1.NakRequest\x1a\x15.shop.bus.v1.NakReply\x12Y\n\x0fListDeadLetters\x12#.shop.bus.v1.ListDeadLettersRequest\x1a!.shop.bus.v1.ListDeadLettersReply\x12S\n\rGetStatistics\x12!.shop.bus.v1.GetStatisticsRequest\x1a\x1f.shop.bus.v1.GetStatisticsReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18shop/contracts/bus.proto\x12\x0bshop.bus.v1\",\n\x07Message\x12\x10\n\x08\x64\x65\x64up_id\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"G\n\x0ePublishRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12&\n\x08messages\x18\x02 \x03(\x0b\x32\x14.shop.bus.v1.Message\"2\n\x0cPublishReply\x12\x0e\n\x06stored\x18\x01 \x01(\r\x12\x12\n\nduplicates\x18\x02 \x01(\r\"d\n\x0bPullRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x14\n\x0cmax_messages\x18\x03 \x01(\r\x12\x0f\n\x07wait_ms\x18\x04 \x01(\r\x12\x10\n\x08lease_ms\x18\x05 \x01(\r\"K\n\tDelivered\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08\x64\x65\x64up_id\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"7\n\tPullReply\x12*\n\ndeliveries\x18\x01 \x03(\x0b\x32\x16.shop.bus.v1.Delivered\"\x19\n\nAckRequest\x12\x0b\n\x03ids\x18\x01 \x03(\x04\"\x1b\n\x08\x41\x63kReply\x12\x0f\n\x07settled\x18\x01 \x01(\r\"$\n\x05\x43laim\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"o\n\nNakRequest\x12\"\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x12.shop.bus.v1.Claim\x12\x10\n\x08\x64\x65lay_ms\x18\x02 \x01(\r\x12\x16\n\x0erefund_attempt\x18\x03 \x01(\x08\x12\x13\n\x0b\x64\x65\x61\x64_reason\x18\x04 \x01(\t\"E\n\rExtendRequest\x12\"\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x12.shop.bus.v1.Claim\x12\x10\n\x08lease_ms\x18\x02 \x01(\r\"\x1f\n\x0b\x45xtendReply\x12\x10\n\x08\x65xtended\x18\x01 \x01(\r\"*\n\x08NakReply\x12\x10\n\x08returned\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x65\x61\x64\x18\x02 \x01(\r\"6\n\x16ListDeadLettersRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"{\n\nDeadLetter\x12\n\n\x02id\x18\x01 \x01(\x04\x12\r\n\x05topic\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x10\n\x08\x64\x65\x64up_id\x18\x04 \x01(\t\x12\x0f\n\x07payload\x18\x05 \x01(\x0c\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\r\x12\x0e\n\x06reason\x18\x07 \x01(\t\"@\n\x14ListDeadLettersReply\x12(\n\x07letters\x18\x01 \x03(\x0b\x32\x17.shop.bus.v1.DeadLetter\"\x16\n\x14GetStatisticsRequest\"v\n\x0fGroupStatistics\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x04\x12\x0e\n\x06leased\x18\x04 \x01(\x04\x12\x0f\n\x07\x64\x65layed\x18\x05 \x01(\x04\x12\x15\n\rwaiting_pulls\x18\x06 \x01(\r\"\xe7\x01\n\x12GetStatisticsReply\x12\x11\n\tpublished\x18\x01 \x01(\x04\x12\x12\n\nduplicates\x18\x02 \x01(\x04\x12\x11\n\tdelivered\x18\x03 \x01(\x04\x12\x13\n\x0bredelivered\x18\x04 \x01(\x04\x12\x14\n\x0c\x61\x63knowledged\x18\x05 \x01(\x04\x12\x10\n\x08returned\x18\x06 \x01(\x04\x12\x16\n\x0e\x65xpired_leases\x18\x07 \x01(\x04\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x08 \x01(\x04\x12,\n\x06groups\x18\t \x03(\x0b\x32\x1c.shop.bus.v1.GroupStatistics2\xe0\x03\n\x03\x42us\x12\x41\n\x07Publish\x12\x1b.shop.bus.v1.PublishRequest\x1a\x19.shop.bus.v1.PublishReply\x12\x38\n\x04Pull\x12\x18.shop.bus.v1.PullRequest\x1a\x16.shop.bus.v1.PullReply\x12\x35\n\x03\x41\x63k\x12\x17.shop.bus.v1.AckRequest\x1a\x15.shop.bus.v1.AckReply\x12\x35\n\x03Nak\x12\x17.shop.bus.v1.NakRequest\x1a\x15.shop.bus.v1.NakReply\x12>\n\x06\x45xtend\x12\x1a.shop.bus.v1.ExtendRequest\x1a\x18.shop.bus.v1.ExtendReply\x12Y\n\x0fListDeadLetters\x12#.shop.bus.v1.ListDeadLettersRequest\x1a!.shop.bus.v1.ListDeadLettersReply\x12S\n\rGetStatistics\x12!.shop.bus.v1.GetStatisticsRequest\x1a\x1f.shop.bus.v1.GetStatisticsReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,21 +50,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLAIM']._serialized_start=504
   _globals['_CLAIM']._serialized_end=540
   _globals['_NAKREQUEST']._serialized_start=542
-  _globals['_NAKREQUEST']._serialized_end=632
-  _globals['_NAKREPLY']._serialized_start=634
-  _globals['_NAKREPLY']._serialized_end=676
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=678
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=732
-  _globals['_DEADLETTER']._serialized_start=734
-  _globals['_DEADLETTER']._serialized_end=857
-  _globals['_LISTDEADLETTERSREPLY']._serialized_start=859
-  _globals['_LISTDEADLETTERSREPLY']._serialized_end=923
-  _globals['_GETSTATISTICSREQUEST']._serialized_start=925
-  _globals['_GETSTATISTICSREQUEST']._serialized_end=947
-  _globals['_GROUPSTATISTICS']._serialized_start=949
-  _globals['_GROUPSTATISTICS']._serialized_end=1067
-  _globals['_GETSTATISTICSREPLY']._serialized_start=1070
-  _globals['_GETSTATISTICSREPLY']._serialized_end=1301
-  _globals['_BUS']._serialized_start=1304
-  _globals['_BUS']._serialized_end=1720
+  _globals['_NAKREQUEST']._serialized_end=653
+  _globals['_EXTENDREQUEST']._serialized_start=655
+  _globals['_EXTENDREQUEST']._serialized_end=724
+  _globals['_EXTENDREPLY']._serialized_start=726
+  _globals['_EXTENDREPLY']._serialized_end=757
+  _globals['_NAKREPLY']._serialized_start=759
+  _globals['_NAKREPLY']._serialized_end=801
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=803
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=857
+  _globals['_DEADLETTER']._serialized_start=859
+  _globals['_DEADLETTER']._serialized_end=982
+  _globals['_LISTDEADLETTERSREPLY']._serialized_start=984
+  _globals['_LISTDEADLETTERSREPLY']._serialized_end=1048
+  _globals['_GETSTATISTICSREQUEST']._serialized_start=1050
+  _globals['_GETSTATISTICSREQUEST']._serialized_end=1072
+  _globals['_GROUPSTATISTICS']._serialized_start=1074
+  _globals['_GROUPSTATISTICS']._serialized_end=1192
+  _globals['_GETSTATISTICSREPLY']._serialized_start=1195
+  _globals['_GETSTATISTICSREPLY']._serialized_end=1426
+  _globals['_BUS']._serialized_start=1429
+  _globals['_BUS']._serialized_end=1909
 # @@protoc_insertion_point(module_scope)

@@ -83,14 +83,30 @@ class Claim(_message.Message):
     def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class NakRequest(_message.Message):
-    __slots__ = ("claims", "delay_ms", "refund_attempt")
+    __slots__ = ("claims", "delay_ms", "refund_attempt", "dead_reason")
     CLAIMS_FIELD_NUMBER: _ClassVar[int]
     DELAY_MS_FIELD_NUMBER: _ClassVar[int]
     REFUND_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    DEAD_REASON_FIELD_NUMBER: _ClassVar[int]
     claims: _containers.RepeatedCompositeFieldContainer[Claim]
     delay_ms: int
     refund_attempt: bool
-    def __init__(self, claims: _Optional[_Iterable[_Union[Claim, _Mapping]]] = ..., delay_ms: _Optional[int] = ..., refund_attempt: _Optional[bool] = ...) -> None: ...
+    dead_reason: str
+    def __init__(self, claims: _Optional[_Iterable[_Union[Claim, _Mapping]]] = ..., delay_ms: _Optional[int] = ..., refund_attempt: _Optional[bool] = ..., dead_reason: _Optional[str] = ...) -> None: ...
+
+class ExtendRequest(_message.Message):
+    __slots__ = ("claims", "lease_ms")
+    CLAIMS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    claims: _containers.RepeatedCompositeFieldContainer[Claim]
+    lease_ms: int
+    def __init__(self, claims: _Optional[_Iterable[_Union[Claim, _Mapping]]] = ..., lease_ms: _Optional[int] = ...) -> None: ...
+
+class ExtendReply(_message.Message):
+    __slots__ = ("extended",)
+    EXTENDED_FIELD_NUMBER: _ClassVar[int]
+    extended: int
+    def __init__(self, extended: _Optional[int] = ...) -> None: ...
 
 class NakReply(_message.Message):
     __slots__ = ("returned", "dead")

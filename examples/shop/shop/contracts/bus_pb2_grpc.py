@@ -54,6 +54,11 @@ class BusStub:
                 request_serializer=shop_dot_contracts_dot_bus__pb2.NakRequest.SerializeToString,
                 response_deserializer=shop_dot_contracts_dot_bus__pb2.NakReply.FromString,
                 _registered_method=True)
+        self.Extend = channel.unary_unary(
+                '/shop.bus.v1.Bus/Extend',
+                request_serializer=shop_dot_contracts_dot_bus__pb2.ExtendRequest.SerializeToString,
+                response_deserializer=shop_dot_contracts_dot_bus__pb2.ExtendReply.FromString,
+                _registered_method=True)
         self.ListDeadLetters = channel.unary_unary(
                 '/shop.bus.v1.Bus/ListDeadLetters',
                 request_serializer=shop_dot_contracts_dot_bus__pb2.ListDeadLettersRequest.SerializeToString,
@@ -97,6 +102,13 @@ class BusServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Extend(self, request, context):
+        """The work goes on: their leases begin anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDeadLetters(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -131,6 +143,11 @@ def add_BusServicer_to_server(servicer, server):
                     servicer.Nak,
                     request_deserializer=shop_dot_contracts_dot_bus__pb2.NakRequest.FromString,
                     response_serializer=shop_dot_contracts_dot_bus__pb2.NakReply.SerializeToString,
+            ),
+            'Extend': grpc.unary_unary_rpc_method_handler(
+                    servicer.Extend,
+                    request_deserializer=shop_dot_contracts_dot_bus__pb2.ExtendRequest.FromString,
+                    response_serializer=shop_dot_contracts_dot_bus__pb2.ExtendReply.SerializeToString,
             ),
             'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeadLetters,
@@ -251,6 +268,33 @@ class Bus:
             '/shop.bus.v1.Bus/Nak',
             shop_dot_contracts_dot_bus__pb2.NakRequest.SerializeToString,
             shop_dot_contracts_dot_bus__pb2.NakReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Extend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.bus.v1.Bus/Extend',
+            shop_dot_contracts_dot_bus__pb2.ExtendRequest.SerializeToString,
+            shop_dot_contracts_dot_bus__pb2.ExtendReply.FromString,
             options,
             channel_credentials,
             insecure,

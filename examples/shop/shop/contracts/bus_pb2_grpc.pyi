@@ -11,6 +11,7 @@ class BusStub:
     Pull: grpc.aio.UnaryUnaryMultiCallable[bus_pb2.PullRequest, bus_pb2.PullReply]
     Ack: grpc.aio.UnaryUnaryMultiCallable[bus_pb2.AckRequest, bus_pb2.AckReply]
     Nak: grpc.aio.UnaryUnaryMultiCallable[bus_pb2.NakRequest, bus_pb2.NakReply]
+    Extend: grpc.aio.UnaryUnaryMultiCallable[bus_pb2.ExtendRequest, bus_pb2.ExtendReply]
     ListDeadLetters: grpc.aio.UnaryUnaryMultiCallable[bus_pb2.ListDeadLettersRequest, bus_pb2.ListDeadLettersReply]
     GetStatistics: grpc.aio.UnaryUnaryMultiCallable[bus_pb2.GetStatisticsRequest, bus_pb2.GetStatisticsReply]
 
@@ -27,6 +28,9 @@ class BusServicer:
     async def Nak(
         self, request: bus_pb2.NakRequest, context: grpc.aio.ServicerContext[bus_pb2.NakRequest, bus_pb2.NakReply]
     ) -> bus_pb2.NakReply: ...
+    async def Extend(
+        self, request: bus_pb2.ExtendRequest, context: grpc.aio.ServicerContext[bus_pb2.ExtendRequest, bus_pb2.ExtendReply]
+    ) -> bus_pb2.ExtendReply: ...
     async def ListDeadLetters(
         self, request: bus_pb2.ListDeadLettersRequest, context: grpc.aio.ServicerContext[bus_pb2.ListDeadLettersRequest, bus_pb2.ListDeadLettersReply]
     ) -> bus_pb2.ListDeadLettersReply: ...

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import aiohttp
 import uvloop
@@ -15,6 +18,7 @@ import uvloop
 import backstay
 from backstay import Scope
 from backstay.errors import DeadlineExceeded
+from backstay.lifecycle import Service, run_service
 from shop.bus import BusClient, BusError, Delivery
 from shop.business.schema import FULFILMENT
 from shop.fulfilment.warehouse import (
@@ -38,6 +42,8 @@ PATIENCE_S = 5.0  # for one answer of the warehouse
 LEASE_S = 60.0  # longer than a batch of 64 over 16 places can take with every answer late
 PAUSE_S = 0.1  # between batches; what makes batches out of single messages
 RETRY_S = 1.0
+BATCH_S = 22.0  # what a batch may take at the end: four rounds of patience, and the bookkeeping
+GRACE_S = 25.0  # from the signal to the exit
 
 
 class Consumer:
@@ -58,9 +64,12 @@ class Consumer:
         self._session = session
         self._wms = wms
 
-    async def run(self) -> None:
-        """Consume until cancelled."""
-        while True:
+    async def run(self, leave: asyncio.Event) -> None:
+        """Consume until told to leave; the batch in hand is finished, and no other one is taken.
+
+        Cancelled: messages in hand come again when their lease ends.
+        """
+        while not leave.is_set():
             try:
                 await self.batch()
             except Exception as error:
@@ -132,22 +141,35 @@ def _sort(deliveries: list[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
     return good, poison
 
 
-async def main() -> None:
-    """Consume until SIGTERM; messages in hand that are not acknowledged come again."""
+def declare() -> Service:
+    """Declare the parts; nothing is opened before the service runs."""
     settings = settle_in("bus", "wms")
-    async with (
-        Store(settings.data / "fulfilment.sqlite3", FULFILMENT) as store,
-        aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=PLACES), timeout=aiohttp.ClientTimeout(total=None)
-        ) as session,
-    ):
-        bus = BusClient(settings.bus)
+    service = Service("fulfilment", grace=GRACE_S)
+
+    @asynccontextmanager
+    async def bus() -> AsyncGenerator[BusClient, None]:
+        client = BusClient(settings.bus)
         try:
-            async with readiness_door(settings.listen):
-                await Consumer(store, bus, session, settings.wms).run()
+            yield client
         finally:
-            await bus.close()
+            await client.close()
+
+    async def consume(leave: asyncio.Event) -> None:
+        store, client, session = (service[name] for name in ("store", "bus", "http client"))
+        await Consumer(store, client, session, settings.wms).run(leave)
+
+    service.add("store", lambda: Store(settings.data / "fulfilment.sqlite3", FULFILMENT))
+    service.add("bus", bus)
+    service.add(
+        "http client",
+        lambda: aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=PLACES), timeout=aiohttp.ClientTimeout(total=None)
+        ),
+    )
+    service.task("consumer", consume, needs=("store", "bus", "http client"), budget=BATCH_S)
+    service.add("door", lambda: readiness_door(settings.listen), needs=("consumer",))
+    return service
 
 
 if __name__ == "__main__":
-    backstay.run(main, name="fulfilment", loop_factory=uvloop.new_event_loop)
+    sys.exit(run_service(declare(), loop_factory=uvloop.new_event_loop))

@@ -25,6 +25,7 @@ def log_failure(
     request_id: str,
     error: BaseException | None,
     what: str,
+    to: logging.Logger = log,
 ) -> None:
     """Write the one ERROR record of an unhandled error.
 
@@ -34,9 +35,10 @@ def log_failure(
         request_id: accepted or made by us.
         error: what the application raised; None when it broke the protocol quietly.
         what: what became of the request, for the message.
+        to: the logger.
     """
     reason = what if error is None else f"{what}: {type(error).__name__}: {_line(str(error))}"
-    log.error(
+    to.error(
         "%s failed: %s",
         served.name,
         reason,
@@ -51,6 +53,7 @@ def log_overrun(
     request_id: str,
     error: BaseException | None,
     what: str,
+    to: logging.Logger = log,
 ) -> None:
     """Write the one WARNING record of a deadline that passed in flight.
 
@@ -58,7 +61,7 @@ def log_overrun(
     handler waited is one field, `waited_at`.
     """
     waited_at = _innermost(error)
-    log.warning(
+    to.warning(
         "%s: %s; it waited at %s",
         served.name,
         what,

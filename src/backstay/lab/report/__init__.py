@@ -5,6 +5,7 @@ from backstay.lab.report._page import page, write_page
 from backstay.lab.report._picture import picture, write_picture
 from backstay.lab.report._progress import LiveProgress, PlainProgress, progress_for
 from backstay.lab.report._series import raw_data
+from backstay.lab.report._soak_picture import soak_picture, write_soak_picture
 from backstay.lab.report._table import Row, pair, rows
 from backstay.lab.report._terminal import ansi_paint, no_paint, to_text
 
@@ -25,8 +26,10 @@ __all__ = [
     "raw_data",
     "rows",
     "share",
+    "soak_picture",
     "times",
     "to_text",
     "write_page",
     "write_picture",
+    "write_soak_picture",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -14,20 +15,28 @@ from backstay.lab.report._figures import times
 from backstay.lab.report._style import CHART_CSS, PALETTE_CSS
 from backstay.lab.report._table import pair
 
-__all__ = ["picture", "write_picture"]
+__all__ = ["card", "picture", "write_picture"]
 
 _GAP, _MARGIN, _TOP = 28.0, 26.0, 62.0
 
 
 def picture(comparison: Comparison) -> str:
     """Return a self-contained SVG with the curves of tasks and p99, for light and dark pages."""
-    charts = [replace(chart, height=280.0) for chart in _two(comparison)]
-    width = 2 * _MARGIN + _GAP + sum(chart.width for chart in charts)
-    height = _TOP + charts[0].height + 14
     baseline, candidate = pair(comparison)
     headline = comparison.scenario.title
     if baseline is not None and candidate is not None:
         headline = _headline(comparison, baseline, candidate)
+    note = (
+        f"{comparison.offered_rps:,.0f} requests/s, same arrivals and same fault on both variants"
+    )
+    return card(_two(comparison), headline, note)
+
+
+def card(charts: Sequence[Chart], headline: str, note: str) -> str:
+    """Return charts side by side under a headline, as one SVG that needs nothing else."""
+    charts = [replace(chart, height=280.0) for chart in charts]
+    width = 2 * _MARGIN + _GAP * (len(charts) - 1) + sum(chart.width for chart in charts)
+    height = _TOP + charts[0].height + 14
     x, placed = _MARGIN, list[str]()
     for chart in charts:
         # A nested svg needs its own size, or it fills its parent.
@@ -38,9 +47,6 @@ def picture(comparison: Comparison) -> str:
         )
         placed.append(inner)
         x += chart.width + _GAP
-    note = (
-        f"{comparison.offered_rps:,.0f} requests/s, same arrivals and same fault on both variants"
-    )
     return "\n".join(
         [
             (

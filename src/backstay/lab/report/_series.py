@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backstay.lab.compare import Comparison, VariantRun
+from backstay.lab.compare import Comparison, Sample, VariantRun
+from backstay.lab.load import SecondRecord
 
-__all__ = ["Curve", "Series", "Span", "raw_data", "series_of", "spans_of"]
+__all__ = ["Curve", "Series", "Span", "raw_data", "series", "series_of", "spans_of"]
 
 _MB = 1024 * 1024
 
@@ -41,10 +42,17 @@ def series_of(run: VariantRun, duration_s: float) -> Series:
     Latency and success stand at the middle of the second in which requests
     ended; a second in which none ended is a gap.
     """
-    samples = [sample for sample in run.samples if 0 <= sample.t <= duration_s + 0.5]
-    seconds = [second for second in run.seconds if second.second < duration_s]
+    return series(run.name, run.samples, run.seconds, duration_s)
+
+
+def series(
+    name: str, samples: Sequence[Sample], seconds: Sequence[SecondRecord], duration_s: float
+) -> Series:
+    """Return the curves of what was sampled, and of the load second by second."""
+    samples = [sample for sample in samples if 0 <= sample.t <= duration_s + 0.5]
+    seconds = [second for second in seconds if second.second < duration_s]
     return Series(
-        run.name,
+        name,
         tuple(
             (sample.t, None if sample.tasks is None else float(sample.tasks)) for sample in samples
         ),

@@ -15,6 +15,7 @@ from backstay.lab.compare import (
     Check,
     Observer,
     RootCause,
+    Sample,
     Silent,
     Tick,
     knee_of,
@@ -68,6 +69,8 @@ class Soak:
     root_causes: tuple[RootCause, ...]
     checks: tuple[Check, ...]
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE"]
+    samples: tuple[Sample, ...]  # of tasks and memory, for the picture
+    seconds: tuple[SecondRecord, ...]  # of the load, for the picture
 
     def to_json(self) -> dict[str, object]:
         """Return the document of soak.json."""
@@ -178,6 +181,8 @@ async def soak(
         root_causes=tuple(causes),
         checks=(*_generator(seen.load), *checks),
         verdict=verdict_of((*_generator(seen.load), *checks)),
+        samples=tuple(samples),
+        seconds=tuple(seen.seconds),
     )
 
 

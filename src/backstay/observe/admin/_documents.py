@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
 from backstay import leak
 from backstay._base import now
-from backstay.observe.admin._guards import GuardTable
-from backstay.observe.admin._http import Request
-from backstay.observe.admin._statistics import (
-    Pulses,
-    multiloop_statistics,
-    process_statistics,
-)
+from backstay.lifecycle import health_document
+from backstay.observe.admin._close_look import CloseLook
+from backstay.observe.admin._http import Body
+from backstay.observe.admin._statistics import multiloop_statistics, process_statistics
+from backstay.observe.desk import Request
 from backstay.observe.dump import document as dump_document
+from backstay.observe.metrics import Collector, to_document
+from backstay.observe.readings import GuardTable, Pulses
 from backstay.tasks import installed_loops
 
 __all__ = ["Documents"]
@@ -42,8 +43,7 @@ class Documents:
     """Answers requests, and remembers the past as far as the leak report needs it.
 
     Attributes:
-        requests: returns the guard's statistics, or None without a guard.
-        blocked: returns the statistics of a `Sysmon`, or None when nobody watches the loops.
+        metrics: reads the metrics.
     """
 
     def __init__(
@@ -53,21 +53,25 @@ class Documents:
         log_leaks: bool = False,
         ready: Callable[[], bool],
         requests: Callable[[], object] | None,
+        metrics: Collector | None = None,
     ) -> None:
         """Prepare; see `AdminServer` for the arguments."""
         if not 0 <= leak_interval < float("inf"):
             raise ValueError(
                 f"leak_interval is {leak_interval!r}: give seconds, or 0 for no samples"
             )
-        self.requests = requests
-        self.blocked: Callable[[], object] | None = None
         self._ready = ready
         self._interval = leak_interval
         self._started_at = now()
         self._pulses = Pulses()
         self._guard_table = GuardTable()
+        self.metrics = metrics or Collector(guards=self._guard_table, pulses=self._pulses)
+        self._sources = self.metrics.sources
+        self._sources.ready, self._sources.requests = ready, requests
         self._samplers: dict[asyncio.AbstractEventLoop, leak.Sampler] = {}
+        self._close_look = CloseLook()
         self._watch = leak.Watch() if log_leaks else None
+        self._sources.leaks = None if self._watch is None else self._watch.statistics
         self._provers: dict[asyncio.AbstractEventLoop, leak.Prover] = {}
         self._next_sample = self._started_at + min(leak_interval, _FIRST_SAMPLE_S)
         self._routes: dict[str, Callable[[Request], tuple[int, object]]] = {
@@ -78,7 +82,27 @@ class Documents:
             "/v1/guards": self._guards,
             "/livez": self._livez,
             "/readyz": self._readyz,
+            "/healthz": self._healthz,
+            "/metrics": self._metrics,
         }
+
+    @property
+    def requests(self) -> Callable[[], object] | None:
+        """Returns the guard's statistics; None without a guard."""
+        return self._sources.requests
+
+    @requests.setter
+    def requests(self, requests: Callable[[], object] | None) -> None:
+        self._sources.requests = requests
+
+    @property
+    def blocked(self) -> Callable[[], object] | None:
+        """Returns the statistics of a `Sysmon`; None when nobody watches the loops."""
+        return self._sources.blocked
+
+    @blocked.setter
+    def blocked(self, blocked: Callable[[], object] | None) -> None:
+        self._sources.blocked = blocked
 
     def answer(self, asked: Request) -> tuple[int, object]:
         """Return the HTTP status and the document; an error of ours is a document too."""
@@ -103,6 +127,7 @@ class Documents:
         """Take a sample of every tracked loop when it is time."""
         if not self._interval or now() < self._next_sample:
             return
+        self._close_look.forget(now())
         loops = installed_loops()
         for closed in [loop for loop in self._samplers if loop.is_closed()]:
             del self._samplers[closed]
@@ -150,7 +175,9 @@ class Documents:
         return 200, {**found, "multiloops": pools} if pools else found
 
     def _leaks(self, asked: Request) -> tuple[int, object]:
-        report = self._report(prove=asked.switch("prove"))
+        if asked.switch("sample"):
+            return 200, self._close_look.sample(installed_loops(), now())
+        report = self._report(prove=asked.switch("prove"), close=asked.switch("close"))
         if report is None:
             empty: dict[str, object] = {
                 "findings": [],
@@ -176,11 +203,17 @@ class Documents:
     def _guards(self, asked: Request) -> tuple[int, object]:
         return 200, self._guard_table.document()
 
-    def _report(self, *, prove: bool) -> leak.Report | None:
+    def _metrics(self, asked: Request) -> tuple[int, object]:
+        if asked.switch("json"):  # for a worker that shows all of them on one page
+            return 200, {"pid": os.getpid(), "families": to_document(self.metrics.collect())}
+        return 200, Body(*self.metrics.scrape(asked.accept))
+
+    def _report(self, *, prove: bool, close: bool = False) -> leak.Report | None:
         """Report on the busiest loop, with the findings of all others among its own."""
+        samplers = self._close_look.samplers if close else self._samplers
         reports = [
             leak.report(
-                self._samplers.get(loop), loop, proof=self._prover(loop).look() if prove else None
+                samplers.get(loop), loop, proof=self._prover(loop).look() if prove else None
             )
             for loop in installed_loops()
         ]
@@ -219,3 +252,7 @@ class Documents:
     def _readyz(self, asked: Request) -> tuple[int, object]:
         ready = self._ready()
         return (200 if ready else 503), {"ready": ready}
+
+    def _healthz(self, asked: Request) -> tuple[int, object]:
+        found = health_document()
+        return (200 if found["ready"] else 503), found

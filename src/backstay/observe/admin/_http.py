@@ -1,38 +1,63 @@
 """The little HTTP that the admin plane speaks, as bytes in and verdicts out.
 
 No sockets here, so that every kind of garbage can be tried in microseconds.
-GET without a body, one request a connection: what `curl --unix-socket` sends
-and nothing more. A line that we do not understand is refused rather than
-guessed at.
+GET without a body and POST with a small one, one request a connection: what
+`curl --unix-socket` sends and nothing more. A line that we do not understand is
+refused rather than guessed at.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl
 
-__all__ = ["MAX_HEAD_BYTES", "Refusal", "Request", "encode_reply", "parse_request"]
+from backstay.observe.desk import Request
+
+__all__ = [
+    "MAX_BODY_BYTES",
+    "MAX_HEAD_BYTES",
+    "Body",
+    "Refusal",
+    "Request",
+    "encode_body",
+    "encode_reply",
+    "parse_request",
+]
 
 #: Bytes of request line and headers together. curl sends about 100; the limit
 #: is h11's and nginx's order of magnitude for one header line, for all of them.
 MAX_HEAD_BYTES = 8192
+
+#: Bytes of a body: what a probe asks for has a few hundred.
+MAX_BODY_BYTES = 65_536
 
 #: A query is a handful of switches; more is not meant for us.
 _MAX_QUERY_FIELDS = 20
 
 _PHRASES = {
     200: "OK",
+    202: "Accepted",
+    204: "No Content",
+    302: "Found",
+    303: "See Other",
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",
+    409: "Conflict",
     413: "Content Too Large",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
+    502: "Bad Gateway",
     503: "Service Unavailable",
+    504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
 }
 
@@ -40,16 +65,11 @@ _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A request that was understood."""
+class Body:
+    """A document that is no JSON, as it is sent."""
 
-    path: str
-    query: Mapping[str, str] = field(default_factory=dict[str, str])
-    host: str = ""
-
-    def switch(self, name: str) -> bool:
-        """Tell whether the query has `name` switched on (`1`, `true` or `yes`)."""
-        return self.query.get(name, "").lower() in {"1", "true", "yes"}
+    content_type: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +80,19 @@ class Refusal:
     reason: str
 
 
-def parse_request(head: bytes) -> Request | Refusal | None:
+def parse_request(sent: bytes) -> Request | Refusal | None:
     """Read a request from the bytes received so far.
 
     Returns:
-        None while the head is incomplete; otherwise what is asked, or why it
-        is refused. Never raises, whatever the bytes are.
+        None while head or body are incomplete; otherwise what is asked, or why
+        it is refused. Never raises, whatever the bytes are.
     """
-    end = head.find(b"\r\n\r\n")
+    end = sent.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES + 4)
     if end < 0:
-        if len(head) > MAX_HEAD_BYTES:
+        if len(sent) > MAX_HEAD_BYTES:
             return Refusal(431, f"the request head is longer than {MAX_HEAD_BYTES} bytes")
-        return _hopeless(head)
-    if end > MAX_HEAD_BYTES:
-        return Refusal(431, f"the request head is longer than {MAX_HEAD_BYTES} bytes")
-    line, *fields = head[:end].split(b"\r\n")
+        return _hopeless(sent)
+    line, *fields = sent[:end].split(b"\r\n")
     parts = line.split(b" ")
     if len(parts) != 3 or not parts[0] or not _TOKEN.issuperset(parts[0]):
         return Refusal(400, "the first line is not 'GET /path HTTP/1.1'")
@@ -82,28 +100,59 @@ def parse_request(head: bytes) -> Request | Refusal | None:
     if version not in (b"HTTP/1.1", b"HTTP/1.0"):
         status = 505 if version.startswith(b"HTTP/") else 400
         return Refusal(status, "the first line is not 'GET /path HTTP/1.1'")
-    if method != b"GET":
-        return Refusal(405, "the admin plane is read-only: use GET")
+    if method not in (b"GET", b"POST"):
+        return Refusal(405, "the admin plane knows GET, and POST for what acts")
     headers = _parse_fields(fields)
     if isinstance(headers, Refusal):
         return headers
-    if headers.get("transfer-encoding") or headers.get("content-length", "0") != "0":
-        return Refusal(413, "a request to the admin plane has no body")
-    return _parse_target(target, headers.get("host", ""))
+    asked = _parse_target(target, headers)
+    size = _body_size(method, headers)
+    if isinstance(asked, Refusal):
+        return asked
+    if isinstance(size, Refusal):
+        return size
+    body = sent[end + 4 : end + 4 + size]
+    if len(body) < size:
+        return None
+    return replace(asked, method=method.decode("ascii"), headers=headers, body=body)
+
+
+def _body_size(method: bytes, headers: Mapping[str, str]) -> int | Refusal:
+    """Return how many bytes follow the head."""
+    told = headers.get("content-length", "0")
+    if headers.get("transfer-encoding"):
+        return Refusal(413, "a request to the admin plane has a Content-Length and no chunks")
+    if not (told.isascii() and told.isdecimal()):
+        return Refusal(400, f"the Content-Length {told[:40]!r} is not a number")
+    if method == b"GET":
+        return 0 if told == "0" else Refusal(413, "a GET to the admin plane has no body")
+    if len(told) > 9 or int(told) > MAX_BODY_BYTES:
+        return Refusal(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+    return int(told)
 
 
 def encode_reply(status: int, document: object) -> bytes:
-    """Return the whole reply: head and JSON body, closing the connection."""
+    """Return the whole reply: head and body, JSON unless it is a `Body`, closing the connection."""
+    if isinstance(document, Body):
+        return encode_body(status, document.content_type, document.data)
     body = json.dumps(document, default=str, separators=(",", ":")).encode() + b"\n"
-    allow = "Allow: GET\r\n" if status == 405 else ""
+    allow = {405: [("Allow", "GET")], 401: [("WWW-Authenticate", "Bearer")]}.get(status, [])
+    return encode_body(status, "application/json", body, allow)
+
+
+def encode_body(
+    status: int, content_type: str, body: bytes, headers: Iterable[tuple[str, str]] = ()
+) -> bytes:
+    """Return the whole reply around a body of any kind, closing the connection."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers)
     head = (
         f"HTTP/1.1 {status} {_PHRASES.get(status, 'Unknown')}\r\n"
         f"Server: backstay-admin\r\n"
-        f"Content-Type: application/json\r\n"
+        f"Content-Type: {content_type}\r\n"
         f"Content-Length: {len(body)}\r\n"
         f"Cache-Control: no-store\r\n"
         f"X-Content-Type-Options: nosniff\r\n"
-        f"{allow}"
+        f"{more}"
         f"Connection: close\r\n\r\n"
     )
     return head.encode("ascii") + body
@@ -129,7 +178,7 @@ def _parse_fields(fields: list[bytes]) -> dict[str, str] | Refusal:
     return headers
 
 
-def _parse_target(target: bytes, host: str) -> Request | Refusal:
+def _parse_target(target: bytes, headers: Mapping[str, str]) -> Request | Refusal:
     if not target.startswith(b"/") or any(byte <= 32 or byte >= 127 for byte in target):
         return Refusal(400, "the path should start with / and hold printable ASCII only")
     path, _, query = target.decode("ascii").partition("?")
@@ -137,4 +186,4 @@ def _parse_target(target: bytes, host: str) -> Request | Refusal:
         pairs = parse_qsl(query, max_num_fields=_MAX_QUERY_FIELDS)
     except ValueError:
         return Refusal(400, f"the query has more than {_MAX_QUERY_FIELDS} fields")
-    return Request(path, dict(pairs), host)
+    return Request(path, dict(pairs), headers.get("host", ""), headers.get("accept", ""))

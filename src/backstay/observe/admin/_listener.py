@@ -7,7 +7,6 @@ import fcntl
 import os
 import socket
 import stat
-import struct
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -15,21 +14,23 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from backstay.errors import UsageError
-from backstay.observe.admin._location import default_directory, default_socket, private_directory
+from backstay.observe.target import (
+    connectable,
+    default_directory,
+    default_socket,
+    is_dead_socket,
+    peer_of,
+    private_directory,
+    remove_dead_sockets,
+)
 
-__all__ = ["Listener", "connectable", "open_listener", "peer_of", "remove_dead_sockets"]
+__all__ = ["Listener", "open_listener"]
 
 #: Connections the kernel may hold for us; `backstay top` and a scraper need two.
 _BACKLOG = 16
 
-#: Bytes a unix socket address may have on Linux (108 with the closing NUL) and, one less, elsewhere.
-_MAX_ADDRESS_BYTES = 103
-
 #: Opening takes microseconds under the lock, so two seconds are only spent on mischief.
 _LOCK_TRIES, _LOCK_PAUSE_S = 100, 0.02
-
-#: Dead sockets looked at in one start; the rest waits for the next one.
-_MAX_SWEEP = 200
 
 
 class Listener:
@@ -50,6 +51,14 @@ class Listener:
         host, port = self.sock.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
+    @property
+    def beyond_loopback(self) -> bool:
+        """Whether other machines can reach it."""
+        if self.path is not None:
+            return False
+        host = str(self.sock.getsockname()[0])
+        return not (host == "::1" or host.startswith("127."))
+
     def close(self) -> None:
         """Stop listening and remove the socket's file, if it is still ours."""
         self.sock.close()
@@ -62,12 +71,13 @@ class Listener:
             pass
 
 
-def open_listener(where: str | os.PathLike[str] | None) -> Listener:
+def open_listener(where: str | os.PathLike[str] | None, *, anywhere: bool = False) -> Listener:
     """Open the admin plane's listening socket.
 
     Args:
         where: None for `<runtime directory>/<pid>.sock`, a path, or
             `HOST:PORT` / `http://HOST:PORT` with a loopback host.
+        anywhere: whether the host may be another one as well.
 
     Raises:
         UsageError: the place is not private, is taken by a living process, is
@@ -78,65 +88,10 @@ def open_listener(where: str | os.PathLike[str] | None) -> Listener:
         return _open_unix(default_socket(os.getpid()))
     text = os.fspath(where)
     if text.startswith(("http://", "https://")) or ("/" not in text and ":" in text):
-        return _open_loopback(text)
+        return _open_address(text, anywhere)
     path = Path(text).absolute()
     _check_parent(path)
     return _open_unix(path)
-
-
-@contextmanager
-def connectable(path: Path) -> Generator[str]:
-    """Yield an address that stands for `path`, however long the path is.
-
-    A unix socket's address holds about a hundred bytes and a checkout may sit
-    deeper than that; Linux lets us go through the open directory instead.
-    """
-    text = str(path)
-    if len(os.fsencode(text)) <= _MAX_ADDRESS_BYTES:
-        yield text
-        return
-    short = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        through = f"/proc/self/fd/{short}/{path.name}"
-        if len(os.fsencode(through)) > _MAX_ADDRESS_BYTES or not os.path.isdir("/proc/self/fd"):
-            raise UsageError(
-                f"the socket path {text} has {len(os.fsencode(text))} bytes and may have "
-                f"{_MAX_ADDRESS_BYTES}: choose a shorter one"
-            )
-        yield through
-    finally:
-        os.close(short)
-
-
-def peer_of(connection: socket.socket) -> tuple[int, int] | None:
-    """Return (pid, uid) of the process at the other end of a unix socket, where the system tells."""
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None or connection.family != socket.AF_UNIX:
-        return None
-    try:
-        raw = connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i"))
-    except OSError:
-        return None
-    pid, uid, _gid = struct.unpack("3i", raw)
-    return pid, uid
-
-
-def remove_dead_sockets(directory: Path) -> list[Path]:
-    """Remove the sockets in `directory` whose process has died without cleaning up.
-
-    Only files named `<pid>.sock` that are sockets, whose pid no longer exists
-    and that refuse a connection: one that answers is never touched, whatever
-    its name (another pid namespace may share the directory).
-    """
-    removed: list[Path] = []
-    for path in sorted(directory.glob("*.sock"))[:_MAX_SWEEP]:
-        if path.stem.isdigit() and not _process_exists(int(path.stem)) and _is_dead_socket(path):
-            try:
-                path.unlink()
-            except OSError:
-                continue  # somebody else was faster, which is as good
-            removed.append(path)
-    return removed
 
 
 def _open_unix(path: Path) -> Listener:
@@ -172,29 +127,12 @@ def _clear_the_place(path: Path) -> None:
         raise UsageError(
             f"{path} exists and is not a socket: move it away, or choose another --admin SOCKET"
         )
-    if not _is_dead_socket(path):
+    if not is_dead_socket(path):
         raise UsageError(
             f"the admin socket {path} is in use{_holder(path)}: "
             f"stop that process, or choose another --admin SOCKET"
         )
     path.unlink()
-
-
-def _is_dead_socket(path: Path) -> bool:
-    """Tell whether `path` is a socket that nobody listens at any more."""
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            return False
-        with (
-            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe,
-            connectable(path) as address,
-        ):
-            probe.connect(address)
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        return False  # full backlog, no permission, already gone: not ours to judge dead
-    return False
 
 
 def _holder(path: Path) -> str:
@@ -253,7 +191,7 @@ def _check_parent(path: Path) -> None:
         )
 
 
-def _open_loopback(text: str) -> Listener:
+def _open_address(text: str, anywhere: bool) -> Listener:
     parts = urlsplit(text if "://" in text else f"//{text}")
     try:
         host, port = parts.hostname or "", parts.port
@@ -265,10 +203,10 @@ def _open_loopback(text: str) -> Listener:
         )
     addresses = {"localhost": "127.0.0.1", "::1": "::1"}
     address = addresses.get(host, host)
-    if address != "::1" and not address.startswith("127."):
+    if not anywhere and address != "::1" and not address.startswith("127."):
         raise UsageError(
-            f"--admin {text!r} is reachable from outside this machine: "
-            f"the admin plane listens on a unix socket or on loopback (127.0.0.1, ::1) only"
+            f"--admin {text!r} is reachable from outside this machine: without a token the admin "
+            f"plane listens on a unix socket or on loopback (127.0.0.1, ::1) only"
         )
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -281,13 +219,3 @@ def _open_loopback(text: str) -> Listener:
         cure = "choose a free port" if error.errno == errno.EADDRINUSE else "choose another address"
         raise UsageError(f"cannot listen at --admin {text!r} ({error.strerror}): {cure}") from error
     return Listener(sock, None)
-
-
-def _process_exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OverflowError, OSError):
-        return True
-    return True

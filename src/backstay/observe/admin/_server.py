@@ -18,33 +18,41 @@ import selectors
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from backstay._base import now
+from backstay.observe.admin._access import Access, check_token
+from backstay.observe.admin._desks import find_desk, open_desks
 from backstay.observe.admin._documents import Documents
 from backstay.observe.admin._http import (
+    MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     Refusal,
-    Request,
+    encode_body,
     encode_reply,
     parse_request,
 )
-from backstay.observe.admin._listener import Listener, open_listener, peer_of
+from backstay.observe.admin._listener import Listener, open_listener
+from backstay.observe.desk import Desk, Errand, Reply, Request, as_json
+from backstay.observe.metrics import Collector
+from backstay.observe.target import peer_of
 
 __all__ = ["AdminServer", "AdminStatistics"]
 
 #: Connections served at once; a person, a scraper, the lab and `top` need four.
 MAX_CONNECTIONS: Final = 32
-#: Seconds to send a request head. A local client needs microseconds.
+#: Seconds to send a request. A local client needs microseconds.
 READ_TIMEOUT_S: Final = 5.0
 #: Seconds without progress after which a reply is given up.
 WRITE_TIMEOUT_S: Final = 10.0
+#: Seconds beyond its own that an errand may take; then its client is let go.
+ERRAND_TIMEOUT_S: Final = 60.0
 
 _log = logging.getLogger("backstay.admin")
 
@@ -62,17 +70,18 @@ class AdminStatistics:
 class _Connection:
     """One client: bytes in until the head is complete, then bytes out."""
 
-    __slots__ = ("expires", "inbox", "outbox", "sock")
+    __slots__ = ("errand", "expires", "inbox", "outbox", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.inbox = bytearray()
         self.outbox: memoryview | None = None
+        self.errand: Errand | None = None  # what is being made for it
         self.expires = now() + READ_TIMEOUT_S
 
 
 class AdminServer:
-    """The private endpoint of a process: read-only JSON documents over a unix socket.
+    """The private endpoint of a process: read-only documents and profiles over a unix socket.
 
     ::
 
@@ -93,6 +102,9 @@ class AdminServer:
         log_leaks: bool = False,
         ready: Callable[[], bool] = lambda: True,
         requests: Callable[[], object] | None = None,
+        metrics: Collector | None = None,
+        token: str = "",
+        allow_actions: bool = False,
     ) -> None:
         """Describe the plane; `start` opens it.
 
@@ -104,10 +116,21 @@ class AdminServer:
                 trace ids of the requests that it came from; looked for after each sample, by a proof too.
             ready: tells whether the process wants traffic; called from another thread.
             requests: returns the guard's statistics; called from another thread.
+            metrics: reads what ``/metrics`` shows; one of its own when omitted.
+            token: what clients have to send (``Authorization: Bearer``), besides being who they are; with
+                one the plane may listen beyond loopback. None is needed on a unix socket.
+            allow_actions: whether it may also act (set probes); otherwise it only looks.
+
+        Raises:
+            UsageError: the token is too short, or holds what a header cannot.
         """
         self._where = socket_path
         self._documents = Documents(
-            leak_interval=leak_interval, log_leaks=log_leaks, ready=ready, requests=requests
+            leak_interval=leak_interval,
+            log_leaks=log_leaks,
+            ready=ready,
+            requests=requests,
+            metrics=metrics,
         )
         self._listener: Listener | None = None
         self._thread: threading.Thread | None = None
@@ -115,6 +138,9 @@ class AdminServer:
         self._connections: set[_Connection] = set()
         self._answered = 0
         self._refused = 0
+        self._access = Access(check_token(token) if token else "", allow_actions)
+        self._desks = open_desks(self._blocks, lambda: self.address, token)
+        self._made: deque[tuple[_Connection, Reply]] = deque()  # by the threads of errands
 
     @property
     def address(self) -> str:
@@ -133,6 +159,9 @@ class AdminServer:
         """Show the statistics of a `Sysmon` as ``blocked``."""
         self._documents.blocked = blocked
 
+    def _blocks(self) -> object:
+        return None if self._documents.blocked is None else self._documents.blocked()
+
     def start(self) -> AdminServer:
         """Open the socket and answer from a daemon thread.
 
@@ -142,12 +171,18 @@ class AdminServer:
         """
         if self._thread is not None:
             raise RuntimeError("this AdminServer was started before: make a new one")
-        self._listener = open_listener(self._where)
+        self._listener = open_listener(self._where, anywhere=bool(self._access.token))
+        self._access = replace(
+            self._access,
+            over_network=self._listener.path is None,
+            beyond_loopback=self._listener.beyond_loopback,
+        )
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         self._selector.register(self._listener.sock, selectors.EVENT_READ)
         self._wake_in.setblocking(False)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
+        self._documents.metrics.start()
         _open_servers.add(self)
         _watch_forks()
         self._thread = threading.Thread(target=self._run, name="backstay-admin", daemon=True)
@@ -189,6 +224,8 @@ class AdminServer:
                         self._accept(self._listener.sock)
                     elif isinstance(key.data, _Connection):
                         self._serve(key.data, events)
+                    else:
+                        self._deliver()
                 self._expire()
                 self._documents.sample_if_due()
         except Exception:
@@ -244,8 +281,12 @@ class AdminServer:
 
     def _receive(self, connection: _Connection) -> None:
         data = connection.sock.recv(4096)
+        if connection.errand is not None:
+            if not data:  # the client has gone: nobody needs its profile
+                self._close(connection)
+            return
         connection.inbox += data
-        asked = parse_request(bytes(connection.inbox[: MAX_HEAD_BYTES + 4]))
+        asked = parse_request(bytes(connection.inbox[: MAX_HEAD_BYTES + 4 + MAX_BODY_BYTES]))
         if asked is None and not data:
             self._refused += bool(connection.inbox)
             self._close(connection)
@@ -253,27 +294,77 @@ class AdminServer:
             self._reply(connection, asked)
 
     def _reply(self, connection: _Connection, asked: Request | Refusal) -> None:
-        if isinstance(asked, Request) and not self._is_meant_for_us(asked):
-            asked = Refusal(403, f"the Host header {asked.host!r} is not a loopback address")
-        status, document = (
-            (asked.status, {"error": asked.reason})
-            if isinstance(asked, Refusal)
-            else self._documents.answer(asked)
-        )
-        if status in (200, 503) and isinstance(asked, Request):
+        refusal = asked if isinstance(asked, Refusal) else self._access.refuse(asked)
+        if refusal is not None:
+            self._refused += 1
+            self._put(connection, encode_reply(refusal.status, {"error": refusal.reason}))
+        elif isinstance(asked, Request):
+            self._answer(connection, asked)
+
+    def _answer(self, connection: _Connection, asked: Request) -> None:
+        desk = find_desk(self._desks, asked.path)
+        methods = ("GET",) if desk is None else desk.methods
+        if asked.method not in methods:
+            known = {
+                "error": f"{asked.path} is for {' and '.join(methods)}, not for {asked.method}"
+            }
+            self._hand_out(
+                connection, replace(as_json(known, 405), headers=(("Allow", ", ".join(methods)),))
+            )
+        elif desk is None:
+            status, document = self._documents.answer(asked)
+            self._count(status)
+            self._put(connection, encode_reply(status, document))
+        else:
+            self._ask(desk, connection, asked)
+
+    def _ask(self, desk: Desk, connection: _Connection, asked: Request) -> None:
+        """Have a desk answer; what takes time is made in a thread of its own, and others are served."""
+        try:
+            found = desk.answer(asked)
+        except Exception as error:
+            # A diagnostic that fails must not take the plane along; who asked is told.
+            _log.exception("the admin plane could not answer %s", asked.path)
+            sorry = {"error": f"{asked.path} failed: {type(error).__name__}: {error}"}
+            found = as_json(sorry, 500)
+        if isinstance(found, Reply):
+            self._hand_out(connection, found)
+            return
+        connection.errand = found
+        connection.expires = now() + found.longest_s + ERRAND_TIMEOUT_S
+        found.start(lambda reply: self._take_over(connection, reply))
+
+    def _count(self, status: int) -> None:
+        if status < 400 or status == 503:
             self._answered += 1
         else:
             self._refused += 1
-        connection.outbox = memoryview(encode_reply(status, document))
+
+    def _put(self, connection: _Connection, reply: bytes) -> None:
+        connection.outbox = memoryview(reply)
         connection.expires = now() + WRITE_TIMEOUT_S
         self._selector.modify(connection.sock, selectors.EVENT_WRITE, connection)
 
-    def _is_meant_for_us(self, asked: Request) -> bool:
-        """Keep web pages out: a browser can be led to loopback, but it names the page's host."""
-        if self._listener is None or self._listener.path is not None:
-            return True  # no browser opens unix sockets
-        host = urlsplit(f"//{asked.host}").hostname or ""
-        return host in {"localhost", "::1"} or host.startswith("127.")
+    def _take_over(self, connection: _Connection, reply: Reply) -> None:
+        """Be told by an errand's thread that it is done."""
+        self._made.append((connection, reply))
+        with suppress(OSError):  # closed: nobody waits for it any more
+            self._wake_out.send(b"\0")
+
+    def _deliver(self) -> None:
+        with suppress(BlockingIOError):
+            self._wake_in.recv(4096)
+        while self._made:
+            connection, reply = self._made.popleft()
+            if connection in self._connections:
+                connection.errand = None
+                self._hand_out(connection, reply)
+
+    def _hand_out(self, connection: _Connection, reply: Reply) -> None:
+        self._count(reply.status)
+        self._put(
+            connection, encode_body(reply.status, reply.content_type, reply.body, reply.headers)
+        )
 
     def _send(self, connection: _Connection) -> None:
         assert connection.outbox is not None
@@ -295,8 +386,8 @@ class AdminServer:
     def _expire(self) -> None:
         at = now()
         for connection in [one for one in self._connections if one.expires <= at]:
-            if connection.outbox is None and connection.inbox:
-                late = Refusal(408, f"the request head did not arrive within {READ_TIMEOUT_S:g} s")
+            if connection.outbox is None and connection.inbox and connection.errand is None:
+                late = Refusal(408, f"the request did not arrive within {READ_TIMEOUT_S:g} s")
                 self._reply(connection, late)
                 connection.expires = at + 0.5
             else:
@@ -304,11 +395,14 @@ class AdminServer:
 
     def _close(self, connection: _Connection) -> None:
         if connection in self._connections:
+            if connection.errand is not None:
+                connection.errand.abandon()
             self._connections.discard(connection)
             self._selector.unregister(connection.sock)
             connection.sock.close()
 
     def _close_all(self, listener: Listener) -> None:
+        self._documents.metrics.stop()
         for connection in list(self._connections):
             self._close(connection)
         self._selector.close()

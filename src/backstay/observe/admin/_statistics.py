@@ -12,25 +12,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 from backstay._base import now
 from backstay.multiloop import running_multiloops
+from backstay.observe.readings import Pulses, rss_bytes
 from backstay.tasks import installed_loops, live_tasks
 
 __all__ = [
     "ProcessStatistics",
-    "Pulses",
     "backstay_version",
     "multiloop_statistics",
     "process_statistics",
 ]
 
 Loop = asyncio.AbstractEventLoop
-
-#: Seconds that a question about the loop's lag waits for the loop to answer. Longer tells
-#: no more: an unanswered question keeps its age until the loop does answer.
-_PATIENCE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,58 +64,6 @@ class ProcessStatistics:
     multiloops: tuple[Mapping[str, object], ...]
 
 
-class Pulses:
-    """How late the loops answer, asked from another thread.
-
-    One question is on its way to a loop at a time. A blocked loop leaves it
-    unanswered, and its age is the lag so far; so the answer grows while the
-    loop is blocked, and a blocked loop does not pile up questions.
-    """
-
-    def __init__(self) -> None:
-        """Ask nobody yet."""
-        self._pulses: WeakKeyDictionary[Loop, _Pulse] = WeakKeyDictionary()
-
-    def lag(self) -> float:
-        """Return the seconds that the slowest running loop needs to come round.
-
-        Cost: waits for the loops, but not longer than 50 ms.
-        """
-        running = [loop for loop in installed_loops() if loop.is_running()]
-        pulses = [self._pulses.setdefault(loop, _Pulse()) for loop in running]
-        for loop, pulse in zip(running, pulses, strict=True):
-            pulse.ask(loop)
-        until = now() + _PATIENCE_S
-        return max((pulse.read(until - now()) for pulse in pulses), default=0.0)
-
-
-class _Pulse:
-    def __init__(self) -> None:
-        self._asked_at: float | None = None  # None: no question is on its way
-        self._lag = 0.0
-        self._answered = threading.Event()
-
-    def ask(self, loop: Loop) -> None:
-        if self._asked_at is None:
-            self._answered.clear()
-            self._asked_at = now()
-            try:
-                loop.call_soon_threadsafe(self._answer)
-            except RuntimeError:  # closed since we looked
-                self._answer()
-
-    def _answer(self) -> None:
-        asked_at, self._asked_at = self._asked_at, None
-        self._lag = 0.0 if asked_at is None else now() - asked_at
-        self._answered.set()
-
-    def read(self, patience: float) -> float:
-        if self._answered.wait(max(0.0, patience)):
-            return self._lag
-        asked_at = self._asked_at
-        return self._lag if asked_at is None else now() - asked_at
-
-
 def process_statistics(
     *,
     started_at: float,
@@ -145,7 +88,7 @@ def process_statistics(
         python=platform.python_version(),
         loop=_loop_name(loops[0]) if loops else None,
         uptime_s=round(now() - started_at, 3),
-        rss_bytes=_rss_bytes(),
+        rss_bytes=rss_bytes(),
         tasks=sum(len(live_tasks(loop)) for loop in loops),
         threads=threading.active_count(),
         loop_lag_s=round(pulses.lag(), 6),
@@ -195,12 +138,3 @@ def _loop_name(loop: Loop) -> str:
     return (
         package if package == "uvloop" or not isinstance(loop, asyncio.BaseEventLoop) else "asyncio"
     )
-
-
-def _rss_bytes() -> int | None:
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            pages = int(file.read().split()[1])
-    except (OSError, IndexError, ValueError):
-        return None  # not Linux
-    return pages * os.sysconf("SC_PAGE_SIZE")

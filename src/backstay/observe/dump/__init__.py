@@ -7,7 +7,17 @@ nothing of the application alive.
 
 from backstay.observe.dump._document import document, to_json
 from backstay.observe.dump._groups import Group, Member
-from backstay.observe.dump._snapshot import Dump, snapshot
+from backstay.observe.dump._snapshot import Dump, Sight, sights, snapshot
 from backstay.observe.dump._text import to_text
 
-__all__ = ["Dump", "Group", "Member", "document", "snapshot", "to_json", "to_text"]
+__all__ = [
+    "Dump",
+    "Group",
+    "Member",
+    "Sight",
+    "document",
+    "sights",
+    "snapshot",
+    "to_json",
+    "to_text",
+]

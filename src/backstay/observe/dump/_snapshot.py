@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappush, heapreplace
-from typing import Any
+from typing import Any, NamedTuple
 
 from backstay._base import wall
 from backstay.observe.dump._groups import Group, GroupKey, Member
@@ -28,7 +28,7 @@ from backstay.tasks import (
     live_tasks,
 )
 
-__all__ = ["Dump", "snapshot"]
+__all__ = ["Dump", "Sight", "sights", "snapshot"]
 
 # Tasks shown one by one, of each group; they are the oldest, which in a leak are the ones that matter.
 _EXAMPLES = 3
@@ -61,6 +61,15 @@ class Dump:
     groups: tuple[Group, ...]
     groups_left_out: int
     tasks_left_out: int
+
+
+class Sight(NamedTuple):
+    """What is seen of one task; it holds the task, so it must not outlive the look."""
+
+    task: asyncio.Task[Any]
+    info: TaskInfo
+    blocked_on: BlockedOn | None
+    state: str  # "waiting", "ready", "running" or "cancelling"
 
 
 class _Tally:
@@ -119,6 +128,32 @@ def snapshot(
         application goes on meanwhile (``benchmarks/dump.py``).
     """
     tallies: dict[GroupKey, _Tally] = {}
+    for task, known, what, state in sights(loops):
+        key = GroupKey.of(known, what, state)
+        tally = tallies.get(key)
+        if tally is None:
+            tally = tallies[key] = _Tally(known, what)
+        tally.add(task, known, what)
+    ranked = sorted(tallies.items(), key=lambda item: -item[1].count)
+    kept = ranked[: min(limit, _GROUPS_WITH_STACKS) if stacks else limit]
+    return Dump(
+        pid=os.getpid(),
+        taken_at=wall(),
+        tasks=sum(tally.count for _, tally in ranked),
+        groups=tuple(_group(key, tally, stacks) for key, tally in kept),
+        groups_left_out=len(ranked) - len(kept),
+        tasks_left_out=sum(tally.count for _, tally in ranked[len(kept) :]),
+    )
+
+
+def sights(loops: Iterable[asyncio.AbstractEventLoop] | None = None) -> Iterator[Sight]:
+    """Look at all tasks that are alive, one by one; from any thread, also while a loop is blocked.
+
+    Args:
+        loops: where to look; all loops that Backstay tracks when omitted.
+
+    Cost: see `snapshot`; off the loop's own thread it gives way to the application now and then.
+    """
     count = 0
     for loop in installed_loops() if loops is None else loops:
         own_thread = _runs_here(loop)
@@ -131,22 +166,7 @@ def snapshot(
             if known.state == "done":
                 continue
             what = None if task is running else blocked_on(task)
-            state = _state(known, what, task is running)
-            key = GroupKey.of(known, what, state)
-            tally = tallies.get(key)
-            if tally is None:
-                tally = tallies[key] = _Tally(known, what)
-            tally.add(task, known, what)
-    ranked = sorted(tallies.items(), key=lambda item: -item[1].count)
-    kept = ranked[: min(limit, _GROUPS_WITH_STACKS) if stacks else limit]
-    return Dump(
-        pid=os.getpid(),
-        taken_at=wall(),
-        tasks=sum(tally.count for _, tally in ranked),
-        groups=tuple(_group(key, tally, stacks) for key, tally in kept),
-        groups_left_out=len(ranked) - len(kept),
-        tasks_left_out=sum(tally.count for _, tally in ranked[len(kept) :]),
-    )
+            yield Sight(task, known, what, _state(known, what, task is running))
 
 
 def _group(key: GroupKey, tally: _Tally, stacks: bool) -> Group:

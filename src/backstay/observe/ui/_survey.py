@@ -1,0 +1,193 @@
+"""All tasks, counted into groups for the pages: taken seldom, kept a while, sorted as asked.
+
+A page asks every other second, and a look at a hundred thousand tasks takes seconds; so a look
+is kept for ten times as long as it took, and pages are cut from it. What is kept are strings and
+numbers, and the addresses of the tasks, by which one can be found again while it lives.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Final
+
+from backstay._base import now, wall
+from backstay.observe.dump import Sight, sights
+
+__all__ = ["Family", "Survey", "Surveyor"]
+
+#: Seconds that a look is good for at least, and times what it took.
+_FRESH_S: Final = 1.0
+_FRESH_TIMES: Final = 10.0
+#: Groups kept; those with the fewest tasks are told as a number.
+_MOST_FAMILIES: Final = 5_000
+#: Addresses kept, over all groups: 8 bytes each.
+_MOST_ADDRESSES: Final = 1_000_000
+
+
+@dataclass(slots=True)
+class Family:
+    """Tasks with one spawn site, owner, state and await site."""
+
+    key: str
+    site: str
+    function: str
+    coroutine: str
+    owner_path: tuple[str, ...]
+    kind: str
+    state: str
+    blocked_on: str  # what they wait for, without the numbers of each
+    waits: str  # its kind, one word
+    await_site: str
+    count: int = 0
+    age_min: float | None = None
+    age_max: float | None = None
+    ids: array[int] = field(default_factory=lambda: array("Q"))
+
+    def add(self, seen: Sight) -> None:
+        """Count one more."""
+        self.count += 1
+        age = seen.info.age
+        if age is not None:
+            self.age_min = age if self.age_min is None else min(self.age_min, age)
+            self.age_max = age if self.age_max is None else max(self.age_max, age)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "key": self.key,
+            "count": self.count,
+            "site": self.site,
+            "function": self.function,
+            "coroutine": self.coroutine,
+            "owner": "/".join(self.owner_path),
+            "kind": self.kind,
+            "state": self.state,
+            "blocked_on": self.blocked_on,
+            "waits": self.waits,
+            "await_site": self.await_site,
+            "age_min_s": _rounded(self.age_min),
+            "age_max_s": _rounded(self.age_max),
+        }
+
+    def has(self, words: Iterable[str]) -> bool:
+        """Tell whether each of the words stands somewhere in it."""
+        text = "\n".join(
+            (
+                self.site,
+                self.function,
+                self.coroutine,
+                "/".join(self.owner_path),
+                self.kind,
+                self.state,
+                self.blocked_on,
+            )
+        ).lower()
+        return all(word in text for word in words)
+
+
+@dataclass(slots=True)
+class Survey:
+    """One look.
+
+    Attributes:
+        taken_at: unix seconds.
+        at: seconds on the clock of `now()`.
+        cost_s: seconds it took.
+        families: the groups, most tasks first.
+        tasks: how many tasks were alive, those of left-out groups included.
+        left_out: groups that did not fit.
+        states: tasks by state.
+        owners: tasks by the path of their owner.
+    """
+
+    taken_at: float
+    at: float
+    cost_s: float
+    families: list[Family]
+    tasks: int
+    left_out: int
+    states: Mapping[str, int]
+    owners: Mapping[str, int]
+
+
+class Surveyor:
+    """Takes looks, one at a time, and hands out the last one while it is fresh."""
+
+    def __init__(self) -> None:
+        """Have seen nothing yet."""
+        self._taking = threading.Lock()
+        self._last: Survey | None = None
+
+    def survey(self, *, fresh: bool = False) -> Survey:
+        """Return a look that is fresh enough; whoever comes while one is taken waits for it.
+
+        Args:
+            fresh: not older than a second, whatever it costs.
+        """
+        last = self._last
+        if last is not None and self._is_good(last, fresh):
+            return last
+        asked_at = now()
+        with self._taking:
+            last = self._last
+            if last is not None and (last.at >= asked_at or self._is_good(last, fresh)):
+                return last
+            self._last = last = _look()
+            return last
+
+    def _is_good(self, last: Survey, fresh: bool) -> bool:
+        patience = _FRESH_S if fresh else max(_FRESH_S, _FRESH_TIMES * last.cost_s)
+        return now() - last.at < patience
+
+
+def _look() -> Survey:
+    began, taken_at = now(), wall()
+    families: dict[tuple[object, ...], Family] = {}
+    states: dict[str, int] = {}
+    owners: dict[str, int] = {}
+    kept = 0
+    for seen in sights():
+        known, what = seen.info, seen.blocked_on
+        site = str(known.site) if known.site is not None else known.definition
+        waits = (what.kind, what.label, what.site) if what is not None else ("", "", "")
+        key = (site, known.coroutine, known.owner_path, seen.state, waits)
+        family = families.get(key)
+        if family is None:
+            family = families[key] = Family(
+                blake2b(repr(key).encode(), digest_size=8).hexdigest(),
+                site,
+                known.site.function if known.site is not None else known.coroutine,
+                known.coroutine,
+                known.owner_path,
+                known.owner.kind if known.owner is not None else "",
+                seen.state,
+                f"{what.label} at {what.site}" if what is not None else "",
+                waits[0],
+                waits[2],
+            )
+        family.add(seen)
+        if kept < _MOST_ADDRESSES:
+            kept += 1
+            family.ids.append(id(seen.task))
+        states[seen.state] = states.get(seen.state, 0) + 1
+        owner = "/".join(known.owner_path)
+        owners[owner] = owners.get(owner, 0) + 1
+    ranked = sorted(families.values(), key=lambda one: -one.count)
+    return Survey(
+        taken_at,
+        now(),
+        now() - began,
+        ranked[:_MOST_FAMILIES],
+        sum(states.values()),
+        max(0, len(ranked) - _MOST_FAMILIES),
+        states,
+        owners,
+    )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
