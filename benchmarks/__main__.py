@@ -60,15 +60,35 @@ def measure(name: str, budgets: dict[str, dict[str, float]]) -> list[Figure]:
     The least of the tries counts: a neighbour can make code look slower, never faster.
     """
     print(f"measuring {name} …", file=sys.stderr, flush=True)
-    module = importlib.import_module(f"benchmarks.{name}")
-    figures: list[Figure] = module.measure()
-    for _ in range(TRIES - 1):
-        if not over_budget(figures, budgets):
+    figures: list[Figure] = importlib.import_module(f"benchmarks.{name}").measure()
+    return once_more(name, figures, budgets, TRIES - 1)
+
+
+def once_more(
+    name: str, figures: list[Figure], budgets: dict[str, dict[str, float]], tries: int
+) -> list[Figure]:
+    """Measure a file again, `tries` times at most, while one of its figures is over its budget."""
+    for _ in range(tries):
+        if not (over := over_budget(figures, budgets)):
             break
-        print(f"measuring {name} again …", file=sys.stderr, flush=True)
-        again = {f.name: f for f in module.measure()}
+        what = ", ".join(f"{f.name} {f.value:.2f}" for f in over)
+        print(f"measuring {name} again: {what} …", file=sys.stderr, flush=True)
+        again = {f.name: f for f in importlib.import_module(f"benchmarks.{name}").measure()}
         figures = [min(f, again.get(f.name, f), key=lambda x: x.value) for f in figures]
     return figures
+
+
+def measure_all(names: list[str], budgets: dict[str, dict[str, float]]) -> list[Figure]:
+    """Measure the files in turn; those over a budget once more at the end.
+
+    By then whatever disturbed all the tries of one file, which follow each other closely, may have gone.
+    """
+    measured = {name: measure(name, budgets) for name in names}
+    return [
+        figure
+        for name, figures in measured.items()
+        for figure in once_more(name, figures, budgets, 1)
+    ]
 
 
 def show(figures: list[Figure], budgets: dict[str, dict[str, float]]) -> None:
@@ -93,12 +113,16 @@ def main() -> int:
     options = parser.parse_args()
     budgets = tomllib.loads((HERE / "budgets.toml").read_text(encoding="utf-8"))
     names = options.names or list(ALL)
-    figures = [figure for name in names for figure in measure(name, budgets)]
+    figures = measure_all(names, budgets)
     suspects = over_budget(figures, budgets)
     if options.json:
         print(json.dumps([vars(f) for f in figures], indent=2))
     else:
         show(figures, budgets)
+    for figure in suspects:
+        limit = f"{budgets[figure.name]['max']:g} {figure.unit}"
+        text = f"over its budget: {figure.name} is {figure.value:.2f}, {limit} at most"
+        print(text, file=sys.stderr, flush=True)
     return 1 if suspects else 0
 
 

@@ -4,25 +4,13 @@ Everything above imports time, chance and hooks from here, so that a test or the
 simulator can swap the whole world in one place.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from backstay._base._acceleration import Accelerator, accelerated
 from backstay._base._chance import Chance, random, reseed
 from backstay._base._clock import Clock, SystemClock, follow_clock, now, use_clock, wall
-from backstay._base._events import (
-    BlockRecord,
-    CallRejected,
-    ClockJumped,
-    ConsumerMoved,
-    DeadlineHit,
-    GuardMoved,
-    HealthMoved,
-    LeakFound,
-    LoopTracked,
-    MessageReturned,
-    OrphansFound,
-    RunEnded,
-    ScheduleMoved,
-    ScopeEnded,
-    ServiceMoved,
+from backstay._base._histogram import Histogram
+from backstay._base._hook_table import (
     call_rejected,
     clock_jumped,
     consumer_moved,
@@ -39,12 +27,30 @@ from backstay._base._events import (
     scope_ended,
     service_moved,
 )
-from backstay._base._histogram import Histogram
 from backstay._base._hooks import Hook
 from backstay._base._rolling_window import RollingWindow
-from backstay._base._secrets import HIDDEN, cover_secrets, names_a_secret, without_secrets
 from backstay._base._statistics import HasStatistics
 from backstay._base._still_frames import StillFrames
+
+if TYPE_CHECKING:
+    from backstay._base._events import (
+        BlockRecord,
+        CallRejected,
+        ClockJumped,
+        ConsumerMoved,
+        DeadlineHit,
+        GuardMoved,
+        HealthMoved,
+        LeakFound,
+        LoopTracked,
+        MessageReturned,
+        OrphansFound,
+        RunEnded,
+        ScheduleMoved,
+        ScopeEnded,
+        ServiceMoved,
+    )
+    from backstay._base._secrets import HIDDEN, cover_secrets, names_a_secret, without_secrets
 
 __all__ = [
     "HIDDEN",
@@ -98,3 +104,40 @@ __all__ = [
     "wall",
     "without_secrets",
 ]
+
+
+# Records and patterns are a third of what `import backstay` costs, and most services need a few of them, later.
+_EVENTS = frozenset(
+    {
+        "BlockRecord",
+        "CallRejected",
+        "ClockJumped",
+        "ConsumerMoved",
+        "DeadlineHit",
+        "GuardMoved",
+        "HealthMoved",
+        "LeakFound",
+        "LoopTracked",
+        "MessageReturned",
+        "OrphansFound",
+        "RunEnded",
+        "ScheduleMoved",
+        "ScopeEnded",
+        "ServiceMoved",
+    }
+)
+_SECRETS = frozenset({"HIDDEN", "cover_secrets", "names_a_secret", "without_secrets"})
+
+
+def __getattr__(name: str) -> Any:
+    """Load an event's record, or what hides secrets, on first use."""
+    if name in _EVENTS:
+        room = "_events"
+    elif name in _SECRETS:
+        room = "_secrets"
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(f"backstay._base.{room}"), name)
+    return found

@@ -29,8 +29,9 @@ from contextvars import Context, Token
 from types import TracebackType
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, cast
 
+from backstay import _base
 from backstay import context as ambient
-from backstay._base import DeadlineHit, ScopeEnded, deadline_hit, now, scope_ended
+from backstay._base import deadline_hit, now, scope_ended
 from backstay.errors import Cancelled, DeadlineExceeded, ScopeMisuse
 from backstay.tasks import _refusals as refusals
 from backstay.tasks._child_context import child_context
@@ -420,7 +421,7 @@ class Scope:
             return
         setter = self.deadline_setter or self.name
         if deadline_hit:
-            deadline_hit.emit(DeadlineHit(self.path, setter, timeout, self.trace_id))
+            deadline_hit.emit(_base.DeadlineHit(self.path, setter, timeout, self.trace_id))
         self._cut_short(DeadlineExceeded(setter, timeout))
 
     def _cut_short(self, cause: DeadlineExceeded | Cancelled) -> None:
@@ -567,8 +568,8 @@ class Scope:
         if scope_ended:
             scope_ended.emit(self._ended_event())
 
-    def _ended_event(self) -> ScopeEnded:
-        return ScopeEnded(
+    def _ended_event(self) -> _base.ScopeEnded:
+        return _base.ScopeEnded(
             path=self.path,
             kind=self.kind,
             lived_s=(self.ended_at or 0.0) - (self.opened_at or 0.0),
@@ -591,10 +592,9 @@ class Scope:
             self._cut_short(Cancelled(why))
         self._end()
         self._interrupt.settle()
-        entered_in = self._host.get_name()
+        misuse = refusals.left_elsewhere(self.name, self._host.get_name(), len(self._children))
         self._release()
         if elsewhere:
-            misuse = refusals.left_elsewhere(self.name, entered_in, len(self._children))
             if error is None or isinstance(error, Exception):
                 raise misuse from error
             self._loop.call_exception_handler({"message": str(misuse), "exception": misuse})

@@ -17,7 +17,8 @@ from contextvars import Context
 from typing import Any, cast
 from weakref import WeakKeyDictionary, ref
 
-from backstay._base import Accelerator, LoopTracked, accelerated, loop_tracked, now
+from backstay import _base
+from backstay._base import Accelerator, accelerated, loop_tracked, now
 from backstay.tasks._lost import LostAndFound, LostTasks
 from backstay.tasks._owner import current_owner
 from backstay.tasks._spawn_site import Machinery
@@ -236,7 +237,7 @@ def install(loop: Loop | None = None, *, exact: bool = False) -> None:
         _installed[loop] = ref(tracking)
     tracking.attach(loop)
     if loop_tracked:
-        loop_tracked.emit(LoopTracked(loop))
+        loop_tracked.emit(_base.LoopTracked(loop))
 
 
 def _tracking_of(loop: Loop) -> Tracking | None:
