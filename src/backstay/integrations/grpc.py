@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypedDict, cast
@@ -214,7 +214,7 @@ class ServerGuard(grpc.aio.ServerInterceptor):
         if handler is None:  # no such method: grpc answers
             return None
         call = _Call(self, str(handler_call_details.method), handler_call_details)
-        return rewrapped(handler, call.single, call.streaming)
+        return rewrapped(handler, call.around)
 
     async def drain(self, timeout: float | None = None) -> list[str]:
         """Wait for handlers that run, clean-up included.
@@ -264,8 +264,8 @@ class ServerGuard(grpc.aio.ServerInterceptor):
         self, call: _Call, context: Context, scope: ServedScope, error: Exception
     ) -> None:
         """Turn what left the handler into the call's status."""
-        if isinstance(error, grpc.aio.AbortError):
-            raise error  # the handler's own, deliberate answer
+        if isinstance(error, (grpc.aio.AbortError, grpc.aio.InternalError)):
+            raise error  # the handler's own, deliberate answer; or a write to a client that has gone
         if isinstance(scope.cause, DeadlineExceeded):
             self._expired += 1
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "deadline exceeded", _MARKER)
@@ -327,8 +327,8 @@ class _Call:
                 values[keys[name]] = value
         return values
 
-    def single(self, function: Callable[[Any, Context], Awaitable[Any]]) -> Any:
-        """Wrap a handler that returns its reply, or writes it to the context."""
+    def around(self, function: Callable[[Any, Context], Awaitable[Any]]) -> Any:
+        """Wrap a handler that returns its reply, or writes its replies to the context."""
 
         async def serve(request: Any, context: Context) -> Any:
             scope = self._guard.begin(self, context)
@@ -341,22 +341,6 @@ class _Call:
             except Exception as error:
                 await self._guard.end(self, context, scope, error)
             return reply
-
-        return serve
-
-    def streaming(self, function: Callable[[Any, Context], AsyncIterator[Any]]) -> Any:
-        """Wrap a handler that yields its replies."""
-
-        async def serve(request: Any, context: Context) -> AsyncIterator[Any]:
-            scope = self._guard.begin(self, context)
-            if self.left is not None and self.left <= 0:
-                await self._guard.expire(context)
-            try:
-                async with scope:
-                    async for reply in function(request, context):
-                        yield reply
-            except Exception as error:
-                await self._guard.end(self, context, scope, error)
 
         return serve
 

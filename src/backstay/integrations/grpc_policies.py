@@ -26,7 +26,7 @@ retry design (https://github.com/grpc/proposal/blob/master/A6-client-retries.md)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final, cast
 
 import grpc
@@ -355,7 +355,7 @@ def _admitted(guard: AdmissionGuard, handler: Any, metadata: dict[str, Any]) -> 
             ((PUSHBACK, str(max(1, round(wait * 1e3)))),),
         )
 
-    def single(function: Any) -> Any:
+    def around(function: Any) -> Any:
         async def serve(request: Any, context: Any) -> Any:
             wait = guard.wait_of(metadata)
             if wait is not None:
@@ -367,17 +367,4 @@ def _admitted(guard: AdmissionGuard, handler: Any, metadata: dict[str, Any]) -> 
 
         return serve
 
-    def streaming(function: Any) -> Any:
-        async def serve(request: Any, context: Any) -> AsyncIterator[Any]:
-            wait = guard.wait_of(metadata)
-            if wait is not None:
-                await refuse(context, wait)
-            try:
-                async for reply in function(request, context):
-                    yield reply
-            finally:
-                guard.leave()
-
-        return serve
-
-    return rewrapped(handler, single, streaming)
+    return rewrapped(handler, around)

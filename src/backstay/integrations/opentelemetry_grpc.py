@@ -15,8 +15,7 @@ while serving name the very span that is recorded.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, cast
 
@@ -79,7 +78,7 @@ class CallTracer(grpc.aio.ServerInterceptor):
         if handler is None:  # no such method: grpc answers
             return None
         call = _Served(self._tracer, handler_call_details)
-        return rewrapped(handler, call.single, call.streaming)
+        return rewrapped(handler, call.around)
 
 
 class _Served:
@@ -107,8 +106,8 @@ class _Served:
             return None
         return _ServedSpan(record, context)
 
-    def single(self, function: Callable[[Any, Context], Awaitable[Any]]) -> Any:
-        """Wrap a handler that returns its reply, or writes it to the context."""
+    def around(self, function: Callable[[Any, Context], Awaitable[Any]]) -> Any:
+        """Wrap a handler that returns its reply, or writes its replies to the context."""
 
         async def serve(request: Any, context: Context) -> Any:
             span = self._begin(context)
@@ -119,39 +118,15 @@ class _Served:
 
         return serve
 
-    def streaming(self, function: Callable[[Any, Context], AsyncIterator[Any]]) -> Any:
-        """Wrap a handler that yields its replies.
-
-        grpc leaves a generator where it stands when a call is cut while a reply is sent, and its clean-up runs
-        when that is collected. The span ends with the call's task, which is sooner.
-        """
-
-        async def serve(request: Any, context: Context) -> AsyncIterator[Any]:
-            replies = cast("AsyncGenerator[Any]", function(request, context))
-            span = self._begin(context)
-            task = asyncio.current_task()
-            async with aclosing(replies):
-                if span is None or task is None:
-                    async for reply in replies:
-                        yield reply
-                    return
-                task.add_done_callback(span.cut)
-                with span:
-                    async for reply in replies:
-                        yield reply
-
-        return serve
-
 
 class _ServedSpan(CurrentSpan):
     """The block of a handler; what the call is answered with is read at its end."""
 
-    __slots__ = ("_context", "_over")
+    __slots__ = ("_context",)
 
     def __init__(self, record: trace.Span, context: Context) -> None:
         super().__init__(record)
         self._context = context
-        self._over = False
 
     def __exit__(
         self,
@@ -159,19 +134,9 @@ class _ServedSpan(CurrentSpan):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._over:  # and we are in a task of the loop's own, where nothing of ours is current
-            return
-        self._over = True
         if error is None and self.record.is_recording():
             self._answered()
         super().__exit__(kind, error, traceback)
-
-    def cut(self, task: asyncio.Task[Any]) -> None:
-        """End the span with the task of its call, if the handler has not ended by then."""
-        if not self._over:
-            self._over = True
-            self._cancelled()
-            self.record.end()
 
     def failed(self, error: BaseException) -> None:
         """Tell an answer that the handler has chosen from what it did not handle."""

@@ -395,3 +395,39 @@ async def test_what_surrounded_the_start_of_a_server_is_no_parent() -> None:
     (one,) = seen
     assert one.startswith(f"00-{TRACE_ID}-")
     assert "b" * 16 not in one
+
+
+async def test_a_client_that_leaves_while_a_reply_is_sent_leaves_no_generator_behind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The handler's clean-up runs in the task and scope of its call, and is waited for."""
+    began, full = asyncio.Event(), asyncio.Event()
+    cleaned: list[tuple[object, Any]] = []
+    served_by: list[object] = []
+
+    async def flood(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        served_by.append(asyncio.current_task())
+        try:
+            began.set()
+            while True:
+                full.set()
+                yield b"x" * 1_000_000  # more than the window of the stream, and nobody reads
+                full.clear()
+        finally:
+            await asyncio.sleep(0.05)
+            scope = current_scope()
+            cleaned.append((asyncio.current_task(), scope and scope.name))
+
+    guard = ServerGuard()
+    async with serving(guard, Flood=grpc.unary_stream_rpc_method_handler(flood)) as (_, channel):
+        call = channel.unary_stream("/shop.Test/Flood")(b"")
+        await began.wait()
+        for _ in range(20):  # until the handler stands at its yield, with the window full
+            await asyncio.sleep(0.02)
+        assert full.is_set()
+        call.cancel()
+        while guard.statistics().in_flight:
+            assert await guard.drain(timeout=5.0) == []
+    assert cleaned == [(served_by[0], "shop.Test/Flood")]
+    assert guard.statistics().failed == 0
+    assert not [r for r in caplog.records if r.name == "backstay.grpc"]
