@@ -2,7 +2,8 @@
 
     python consuming_process.py BROKER URL FILE ACK_WAIT
 
-Tells "ready" when it runs; leaves at SIGTERM, and tells its statistics as a line of JSON.
+Tells "ready" when it runs; leaves at SIGTERM, and tells its statistics as a line of JSON. How many messages it
+has in hand is the one byte of FILE.PID, which can be read also while it is stopped.
 """
 
 from __future__ import annotations
@@ -60,13 +61,25 @@ async def main(broker: str, url: str, file: str, ack_wait: float) -> None:
     ):
         await inbox.run(lambda db: db.execute(MAKE))
 
+        in_hand = 0
+        tally = os.open(f"{file}.{os.getpid()}", os.O_CREAT | os.O_WRONLY)
+
+        def count(more: int) -> None:
+            nonlocal in_hand
+            in_hand += more
+            os.pwrite(tally, bytes([in_hand]), 0)
+
         async def handle(delivery: Delivery) -> None:
             async def effect(transaction: SqliteTransaction) -> None:
                 row = (delivery.message_id, time.time(), os.getpid())
                 await transaction.execute("INSERT INTO effect VALUES (?, ?, ?)", row)
 
-            await asyncio.sleep(0.05)  # so that there is always something in hand
-            await once(inbox, delivery.message_id, effect)
+            count(+1)
+            try:
+                await asyncio.sleep(0.05)  # so that there is mostly something in hand
+                await once(inbox, delivery.message_id, effect)
+            finally:
+                count(-1)
 
         consumer = Consumer("chaos", subscription, handle, concurrency=8, redelivery=RULE)
         print("ready", flush=True)

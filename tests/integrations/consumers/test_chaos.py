@@ -7,6 +7,7 @@ published again when the broker does not answer, under the same id, as any sende
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import signal
 import sqlite3
@@ -20,12 +21,15 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from local_servers import local_services
 from nats_side import DURABLE, STREAM, SUBJECT, connected, empty
 
 from backstay.integrations.redis_streams import publish
 
 pytestmark = [pytest.mark.real_loop, pytest.mark.slow, pytest.mark.timeout(120)]
 
+# Found by name: the scripts stand on the path once local_servers has loaded one of them.
+local_server = importlib.import_module(local_services.LocalServer.__module__)
 PROCESS = Path(__file__).with_name("consuming_process.py")
 ACK_WAIT = 1.0
 MESSAGES = 450
@@ -150,16 +154,30 @@ async def hang_broker(chaos: Chaos) -> None:
     chaos.back_at = time.time()
 
 
+async def stop_at_work(chaos: Chaos) -> subprocess.Popen[str]:
+    """Stop a process at a moment at which it has a message in hand."""
+    process = chaos.processes[0]
+    tally = Path(f"{chaos.file}.{process.pid}")
+    for _ in range(200):
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.to_thread(local_server.wait_until_hung, process.pid)
+        if tally.exists() and any(tally.read_bytes()):
+            return process
+        process.send_signal(signal.SIGCONT)
+        await asyncio.sleep(0.01)
+    raise AssertionError("the process had never anything in hand")
+
+
 async def kill_consumer(chaos: Chaos) -> None:
-    chaos.processes[0].kill()
+    (await stop_at_work(chaos)).kill()
     chaos.back_at = time.time()
     await asyncio.to_thread(chaos.start)
 
 
 async def hang_consumer(chaos: Chaos) -> None:
-    chaos.processes[0].send_signal(signal.SIGSTOP)
+    process = await stop_at_work(chaos)
     await asyncio.sleep(2.5 * ACK_WAIT)
-    chaos.processes[0].send_signal(signal.SIGCONT)
+    process.send_signal(signal.SIGCONT)
     chaos.back_at = time.time()
 
 
