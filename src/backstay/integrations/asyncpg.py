@@ -87,15 +87,28 @@ async def transaction(
 
 
 async def _undo(connection: Connection) -> None:
-    """Roll back, or give the connection up."""
-    if connection.is_closed():
-        return
+    """Roll back, or give the connection up.
+
+    The server's own end of a statement and the cancel of its task come within a millisecond of each other, in
+    either order: a cancel in the middle of the rollback, or one that the server had from the statement and
+    carries out late, is no reason to lose the connection. A second one of our own is.
+    """
+    cut: asyncio.CancelledError | None = None
     try:
-        async with asyncio.timeout(_UNDO_S):
-            if connection.is_in_transaction():
-                await connection.execute("ROLLBACK")
+        async with asyncio.timeout(_UNDO_S) as limit:
+            while not connection.is_closed() and connection.is_in_transaction():
+                try:
+                    await connection.execute("ROLLBACK")
+                except asyncpg.QueryCanceledError:
+                    continue
+                except asyncio.CancelledError as error:
+                    if cut is not None or limit.expired():
+                        raise
+                    cut = error
     except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         connection.terminate()
     except asyncio.CancelledError:
         connection.terminate()
         raise
+    if cut is not None:
+        raise cut

@@ -11,6 +11,7 @@ __all__ = ["Step", "Trace", "TraceTask"]
 
 _LONGEST = 20  # steps told one by one
 _STEPS_AT_MOST = 2_000  # of one task in a timeline
+_TICK_S = 1e-9  # of the clock: a shorter pause is what is left of rounding
 
 
 class Step(NamedTuple):
@@ -205,10 +206,11 @@ class Trace:
         if not self.steps or window <= 0 or span <= 0:
             return 1.0
         window = min(window, span)
-        return min(
+        least = min(
             _least_free_of([step for step in self.steps if step.loop == loop], window)
             for loop in {step.loop for step in self.steps}
         )
+        return least if least * window >= _TICK_S else 0.0
 
 
 def _least_free_of(steps: list[Step], window: float) -> float:

@@ -81,6 +81,15 @@ def traces(draw: st.DrawFn) -> Trace:
     return Trace(True, 0.0, at + 1.0, 0, tuple(steps), TASKS)
 
 
+def test_a_clock_that_has_run_for_long_leaves_no_rest_of_rounding() -> None:
+    """A loop that was held is told as 0 free, and not as a millionth of a millionth."""
+    for uptime in (0.3, 2334.176812349, 86_400.1, 9e6 + 0.7):
+        step = Step(uptime, uptime, uptime + 0.3, -1, -1, 0)
+        after = Step(uptime + 0.5, uptime + 0.5, uptime + 0.6, -1, -1, 0)
+        trace = Trace(True, uptime, uptime + 1.0, 0, (step, after), ())
+        assert trace.availability([0.1]) == [(0.1, 0.0)], uptime
+
+
 @given(traces(), st.sampled_from([0.1, 0.7, 1.0, 2.5, 10.0]))
 def test_availability_agrees_with_trying_all_windows(trace: Trace, window: float) -> None:
     """Windows at every hundredth of a second find nothing less free."""
