@@ -33,14 +33,18 @@ from backstay._base import StillFrames
 from backstay.tasks._code_origin import origin_of
 
 __all__ = [
+    "WRAPPERS",
     "ChainFrame",
     "Walk",
     "await_chain",
     "code_names",
+    "coroutine_of",
+    "future_of",
     "is_future",
     "is_running",
     "kind_of",
     "line_of",
+    "unwrapped",
     "walk",
 ]
 
@@ -58,7 +62,7 @@ kind_of: Callable[[Any], type[Any]] = type
 
 _get_coro = cast("Callable[[Any], Any]", asyncio.Task.get_coro)  # past what a subclass overrides
 
-_WRAPPERS = frozenset(
+WRAPPERS = frozenset(
     {
         "FutureIter",
         "anext_awaitable",
@@ -114,7 +118,7 @@ def await_chain(task: asyncio.Task[Any]) -> tuple[ChainFrame, ...]:
         1 to 2 microseconds a step.
     """
     try:
-        coroutine = _coroutine_of(task)
+        coroutine = coroutine_of(task)
         if coroutine is None:
             return ()
         running = _running_stack(coroutine)
@@ -137,7 +141,7 @@ def walk(task: asyncio.Task[Any]) -> Walk:
     """
     head: list[Any] = []
     tail: deque[Any] = deque(maxlen=_TAIL)
-    here: Any = _coroutine_of(task)
+    here: Any = coroutine_of(task)
     count = steps = 0
     leaf: Any = None
     while here is not None and steps < _MAX_STEPS:
@@ -154,7 +158,7 @@ def walk(task: asyncio.Task[Any]) -> Walk:
             break
         here = following
     if leaf is None or not is_future(leaf):
-        leaf = _future_of(task) or leaf
+        leaf = future_of(task) or leaf
     return Walk([*head, *tail], count - len(head) - len(tail), leaf)
 
 
@@ -213,12 +217,12 @@ def _next(here: Any) -> tuple[bool, Any]:
         kind, "cr_code"
     ):  # Cython: same attributes, other type
         return True, here.cr_await
-    return False, _unwrap(here)
+    return False, unwrapped(here)
 
 
-def _unwrap(wrapper: Any) -> Any:
+def unwrapped(wrapper: Any) -> Any:
     """Find the single awaitable inside a link written in C (or inside a hand-written iterator)."""
-    known = kind_of(wrapper).__name__.lstrip("_") in _WRAPPERS
+    known = kind_of(wrapper).__name__.lstrip("_") in WRAPPERS
     found: list[Any] = []
     for inside in gc.get_referents(wrapper):
         if _is_awaitable(inside):
@@ -236,19 +240,21 @@ def _is_awaitable(thing: Any) -> bool:
     if kind in (CoroutineType, AsyncGeneratorType, GeneratorType):
         return True
     return (
-        kind.__name__.lstrip("_") in _WRAPPERS
+        kind.__name__.lstrip("_") in WRAPPERS
         or is_future(thing)
         or (hasattr(kind, "cr_await") and hasattr(kind, "cr_code"))
     )
 
 
-def _coroutine_of(task: asyncio.Task[Any]) -> Any:
+def coroutine_of(task: asyncio.Task[Any]) -> Any:
+    """Return what a task runs, past what a subclass of `Task` overrides."""
     if issubclass(kind_of(task), asyncio.Task):
         return _get_coro(task)
     return task.get_coro()  # a task type of somebody else's making
 
 
-def _future_of(task: asyncio.Task[Any]) -> Any:
+def future_of(task: asyncio.Task[Any]) -> Any:
+    """Return the future whose end will wake a task; None when there is none."""
     return getattr(task, "_fut_waiter", None)
 
 

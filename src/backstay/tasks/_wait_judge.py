@@ -25,7 +25,20 @@ from backstay.tasks._wait_rules import ASYNCIO_RULES, Rule
 from backstay.tasks._wait_rules_data import DATA_RULES
 from backstay.tasks._wait_rules_web import WEB_RULES
 
-__all__ = ["Wait", "judge"]
+__all__ = [
+    "Found",
+    "Names",
+    "Shape",
+    "Wait",
+    "inside_wait_for",
+    "judge",
+    "judge_from",
+    "label_of_future",
+    "shape_of",
+]
+
+Names = tuple[str, str, str]
+"""File, module and qualified name of a call."""
 
 _RULES: Mapping[str, Mapping[str, Rule]] = {**ASYNCIO_RULES, **WEB_RULES, **DATA_RULES}
 # A wait_for of Python 3.11 runs what it wraps in a task of its own; more than this many inside
@@ -47,46 +60,72 @@ class Wait(NamedTuple):
 
 def judge(task: asyncio.Task[Any]) -> Wait | None:
     """Tell what a task waits for, or None when it does not wait."""
-    found = _judge(task, 0)
+    found = judge_from(task, 0)
     return found and found.what
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
+    """An answer, and whether another may improve on its site."""
+
     what: Wait
     own_code: bool  # the site lies in the user's code
 
 
-def _judge(task: asyncio.Task[Any], hops: int) -> _Found | None:
+class Shape(NamedTuple):
+    """What a chain of calls means, whichever objects are in it; so it may be kept for all tasks alike."""
+
+    names: list[Names]
+    place: int  # whose line is the await site
+    own_code: bool  # it is the user's
+    operation: int  # whose rule gives the label; -1 where the future has to tell
+    rule: Rule | None
+    label: str
+    inside: str  # "inside asyncpg", where a library that no rule knows waits
+    waits_for: bool  # ends in a `wait_for`, and on Python 3.11 what that waits for is beside it
+
+
+def shape_of(names: list[Names]) -> Shape:
+    """Judge a chain by the names of its calls, outermost first."""
+    inner = _first_library(names)
+    operation = _operation(names, inner)
+    place, own_code = _place(names, inner, operation)
+    index, rule = operation or (-1, None)
+    label = _refined(rule, names[index + 1 :]) if rule is not None else ""
+    package = names[inner][1].partition(".")[0] if inner < len(names) else ""
+    inside = f"inside {package}" if package not in {"", "asyncio", "backstay"} else ""
+    waits_for = names[-1][1:] == _WAIT_FOR
+    return Shape(names, place, own_code, index, rule, label, inside, waits_for)
+
+
+def judge_from(task: asyncio.Task[Any], hops: int) -> Found | None:
+    """Tell it with the side that the site is on, after so many `wait_for` (of Python 3.11) around it."""
     links, _, leaf = walk(task)
     if leaf is None or not links or is_running(links[0]):
         return None
     if getattr(leaf, "_state", "PENDING") != "PENDING":
         return None  # woken, and about to run
-    names = [code_names(link) for link in links]
-    inner = _first_library(names)
-    operation = _operation(names, inner)
-    place, own_code = _place(names, inner, operation)
-    site = f"{names[place][0]}:{line_of(links[place])}"
+    shape = shape_of([code_names(link) for link in links])
+    place, own_code = shape.place, shape.own_code
+    site = f"{shape.names[place][0]}:{line_of(links[place])}"
     loop = task.get_loop()
-    limit = _time_limit(names, links, place, loop)
-    if operation is not None:
-        index, rule = operation
-        label = _refined(rule, names[index + 1 :])
-        numbers = _joined(_ask(rule, links[index:], leaf, loop), limit)
-        return _Found(Wait(rule.kind, label, numbers, site), own_code)
-    hop = _inside_wait_for(names, links, leaf, hops)
-    if isinstance(hop, _Found):
-        what = hop.what
-        where = (what.site, True) if hop.own_code else (site, own_code)
-        return _Found(Wait(what.kind, what.label, _joined(what.detail, limit), where[0]), where[1])
-    kind, label, numbers = _of_future(leaf if hop is None else hop)
-    package = names[inner][1].partition(".")[0] if inner < len(names) else ""
-    inside = f"inside {package}" if package not in {"", "asyncio", "backstay"} else ""
-    return _Found(Wait(kind, label, _joined(inside, numbers, limit), site), own_code)
+    limit = _time_limit(shape.names, links, place, loop)
+    if shape.rule is not None:
+        numbers = _joined(_ask(shape.rule, links[shape.operation :], leaf, loop), limit)
+        return Found(Wait(shape.rule.kind, shape.label, numbers, site), own_code)
+    future = inside_wait_for(links, leaf, hops) if shape.waits_for else leaf
+    is_inner = future is not leaf and issubclass(kind_of(future), asyncio.Task)
+    found = judge_from(future, hops + 1) if is_inner else None
+    if found is not None:
+        what = found.what
+        where = (what.site, True) if found.own_code else (site, own_code)
+        return Found(Wait(what.kind, what.label, _joined(what.detail, limit), where[0]), where[1])
+    kind, label = label_of_future(future)
+    numbers = _joined(shape.inside, _detail_of_future(future, label), limit)
+    return Found(Wait(kind, label, numbers, site), own_code)
 
 
 def _time_limit(
-    names: list[tuple[str, str, str]], links: list[Any], place: int, loop: asyncio.AbstractEventLoop
+    names: list[Names], links: list[Any], place: int, loop: asyncio.AbstractEventLoop
 ) -> str:
     """Tell the nearest time-out at or below the await site."""
     for index in range(len(links) - 1, max(place, len(links) - _LIMIT_DEPTH) - 1, -1):
@@ -97,7 +136,7 @@ def _time_limit(
     return ""
 
 
-def _first_library(names: list[tuple[str, str, str]]) -> int:
+def _first_library(names: list[Names]) -> int:
     """Return the index from which on to the leaf all code is of libraries."""
     index = len(names)
     while index and names[index - 1][1]:
@@ -105,7 +144,7 @@ def _first_library(names: list[tuple[str, str, str]]) -> int:
     return index
 
 
-def _operation(names: list[tuple[str, str, str]], inner: int) -> tuple[int, Rule] | None:
+def _operation(names: list[Names], inner: int) -> tuple[int, Rule] | None:
     """Find the outermost call with a rule in the library part of the chain."""
     for index in range(inner, len(names)):
         _, module, function = names[index]
@@ -116,9 +155,7 @@ def _operation(names: list[tuple[str, str, str]], inner: int) -> tuple[int, Rule
     return None
 
 
-def _place(
-    names: list[tuple[str, str, str]], inner: int, operation: tuple[int, Rule] | None
-) -> tuple[int, bool]:
+def _place(names: list[Names], inner: int, operation: tuple[int, Rule] | None) -> tuple[int, bool]:
     """Choose the link whose line is the await site, and tell whether it is the user's."""
     if inner > 0:
         return inner - 1, True
@@ -139,7 +176,7 @@ def _rule(module: str, function: str) -> Rule | None:
     return table.get(function) or table.get(f"{owner}.*") or table.get("*")
 
 
-def _refined(rule: Rule, inner_names: list[tuple[str, str, str]]) -> str:
+def _refined(rule: Rule, inner_names: list[Names]) -> str:
     if rule.phases:
         for _, module, function in reversed(inner_names):
             phase = rule.phases.get(f"{module}:{function}")
@@ -159,55 +196,65 @@ def _ask(rule: Rule, links: list[Any], leaf: Any, loop: asyncio.AbstractEventLoo
         return ""
 
 
-def _inside_wait_for(
-    names: list[tuple[str, str, str]], links: list[Any], leaf: Any, hops: int
-) -> Any:
+def inside_wait_for(links: list[Any], leaf: Any, hops: int) -> Any:
     """On Python 3.11, find what a `wait_for` really waits for, beside the future that it sleeps on.
 
+    Args:
+        links: a chain that ends in the `wait_for`.
+        leaf: the future it sleeps on.
+        hops: how many of them we went through already.
+
     Returns:
-        What the inner task waits for (`_Found`), or the inner future, or None.
+        A task, or another future; the leaf when there is none.
     """
-    if names[-1][1:] != _WAIT_FOR or hops >= _MAX_HOPS:
-        return None
+    if hops >= _MAX_HOPS:
+        return leaf
     for thing in gc.get_referents(links[-1]):
-        if thing is leaf or not issubclass(kind_of(thing), asyncio.Future):
-            continue
-        if issubclass(kind_of(thing), asyncio.Task):
-            return _judge(thing, hops + 1) or thing
-        return thing
-    return None
+        if thing is not leaf and issubclass(kind_of(thing), asyncio.Future):
+            return thing
+    return leaf
 
 
-def _of_future(leaf: Any) -> tuple[str, str, str]:
-    """Classify by the future alone: kind, label, detail."""
+def label_of_future(leaf: Any) -> tuple[str, str]:
+    """Classify by the future alone: kind and label."""
     kind = kind_of(leaf)
     if issubclass(kind, asyncio.Task):
-        return "task", "task", detail.task_name(leaf)
+        return "task", "task"
     if issubclass(kind, asyncio.tasks._GatheringFuture):  # type: ignore[attr-defined]  # no public name
-        return "task", "gather", detail.children_left(None, leaf, leaf.get_loop())
+        return "task", "gather"
     if kind.__module__ == "uvloop.loop":  # its low-level socket calls, when made from compiled code
         if kind.__name__ == "_SyncSocketReaderFuture":
-            return "socket", "socket recv", ""
+            return "socket", "socket recv"
         if kind.__name__ == "_SyncSocketWriterFuture":
-            return "socket", "socket send", ""
+            return "socket", "socket send"
     if not issubclass(kind, asyncio.Future):
-        return "future", "awaitable", kind.__qualname__
-    inner = detail.shielded(leaf)
-    if inner is not None:
-        return "task", "shield", detail.task_name(inner)
-    return _of_chained(leaf)
+        return "future", "awaitable"
+    return ("task", "shield") if detail.shielded(leaf) is not None else _label_of_chained(leaf)
 
 
-def _of_chained(leaf: Any) -> tuple[str, str, str]:
+def _label_of_chained(leaf: Any) -> tuple[str, str]:
     source = detail.chained_source(leaf)
     if source is None:
-        return "future", "future", ""
+        return "future", "future"
     # `run_coroutine_threadsafe` builds the same bridge from a task of another loop; its near side
     # can be cancelled from here, which is what this callback is for.
     callbacks = [getattr(callback, "__qualname__", "") for callback in source._done_callbacks[:8]]
     if any(name.endswith("_call_check_cancel") for name in callbacks):
-        return "future", "task of another loop", ""
-    return "executor", "thread", detail.executor_state(None, leaf, leaf.get_loop())
+        return "future", "task of another loop"
+    return "executor", "thread"
+
+
+def _detail_of_future(leaf: Any, label: str) -> str:
+    """Read the numbers behind a wait that `label_of_future` has labelled."""
+    if label == "task":
+        return detail.task_name(leaf)
+    if label == "gather":
+        return detail.children_left(None, leaf, leaf.get_loop())
+    if label == "awaitable":
+        return kind_of(leaf).__qualname__
+    if label == "shield":
+        return detail.task_name(detail.shielded(leaf))
+    return detail.executor_state(None, leaf, leaf.get_loop()) if label == "thread" else ""
 
 
 def _joined(*parts: str) -> str:

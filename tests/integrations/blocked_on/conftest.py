@@ -8,12 +8,14 @@ import socket
 import struct
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import uvloop
 
 from backstay.leak import prove
 from backstay.tasks._blocked_on import BlockedOn, blocked_on
+from backstay.tasks._wait_reader import WaitReader
 
 Scenario = Callable[[contextlib.AsyncExitStack], Awaitable[object]]
 Classify = Callable[..., BlockedOn]
@@ -52,6 +54,7 @@ async def _observe(scenario: Scenario, expected: str, says: str) -> BlockedOn:
             await asyncio.sleep(0.005)
             seen = blocked_on(task)
             if seen is not None and seen.label == expected and says in seen.detail:
+                assert WaitReader().read(task) == replace(seen, detail=""), "dumps read it likewise"
                 break
             if task.done():
                 task.result()

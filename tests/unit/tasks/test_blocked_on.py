@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from backstay.tasks import BlockedOn, blocked_on
 from backstay.tasks import _wait_judge as subject
 from backstay.tasks._code_origin import origin_of
+from backstay.tasks._wait_reader import WaitReader
 from backstay.tasks._wait_rules import Rule
 
 HERE = __file__
@@ -32,8 +34,10 @@ async def settled(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
 async def seen(work: Coroutine[Any, Any, Any]) -> BlockedOn | None:
     task = await settled(asyncio.create_task(work))
     found = blocked_on(task)
+    quickly = WaitReader().read(task)
     task.cancel()
     await asyncio.wait([task])
+    assert quickly == (found and replace(found, detail="")), "whoever reads many reads the same"
     return found
 
 

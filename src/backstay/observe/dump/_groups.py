@@ -3,34 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from backstay.tasks import BlockedOn, ChainFrame, TaskInfo
 
-__all__ = ["Group", "GroupKey", "Member"]
-
-
-class GroupKey(NamedTuple):
-    """What the tasks of a group have in common."""
-
-    site: str  # spawn site; where the coroutine is defined when nobody's line started it
-    coroutine: str
-    owner_path: tuple[str, ...]
-    owner_kind: str
-    state: str
-    waits: tuple[str, str, str] | None  # kind, label and await site
-
-    @classmethod
-    def of(cls, known: TaskInfo, what: BlockedOn | None, state: str) -> GroupKey:
-        """Read the key off one task."""
-        return cls(
-            str(known.site) if known.site is not None else known.definition,
-            known.coroutine,
-            known.owner_path,
-            known.owner.kind if known.owner is not None else "",
-            state,
-            (what.kind, what.label, what.site) if what is not None else None,
-        )
+__all__ = ["Group", "Member"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +52,7 @@ class Group:
         owner_path: names of the scopes from the root to the owner; empty without an owner.
         kind: the owner's kind, such as "request"; "" without an owner.
         state: "waiting", "ready", "running" or "cancelling".
-        blocked_on: what they wait for, without numbers where these differ.
+        blocked_on: what they wait for; with numbers where a handful who were asked agree on them.
         running_at: "file:line" being executed, of the task that runs right now.
         age_min_s: age of the youngest, seconds; None for untracked tasks.
         age_max_s: age of the oldest, seconds.

@@ -12,21 +12,26 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappush, heapreplace
-from typing import Any, NamedTuple
+from itertools import chain
+from types import CodeType
+from typing import Any, NamedTuple, cast
 
-from backstay._base import wall
-from backstay.observe.dump._groups import Group, GroupKey, Member
+from backstay._base import now, wall
+from backstay.observe.dump._groups import Group, Member
+from backstay.observe.dump._lines import Lines
 from backstay.tasks import (
     BlockedOn,
-    TaskInfo,
+    Scope,
+    SpawnSite,
     await_chain,
     blocked_on,
     info,
     installed_loops,
     live_tasks,
 )
+from backstay.tasks._tracked_task import card_of
 
 __all__ = ["Dump", "Sight", "sights", "snapshot"]
 
@@ -36,10 +41,15 @@ _EXAMPLES = 3
 _TRACES = 5
 # Groups with stacks; more would be a document nobody reads, and each costs its example's chain.
 _GROUPS_WITH_STACKS = 200
+# Of each group, so many more are asked for the numbers behind their wait; where those agree
+# they are told for the group.
+_OTHERS = 2
 # Off the loop's own thread, give way after so many tasks: the application then
 # pauses for a few milliseconds at a time and not for the whole dump.
-_STRIDE = 128
+_STRIDE = 256
 _BREATH_S = 50e-6
+
+_NO_CARD: tuple[CodeType | None, int, None, None] = (None, -1, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,47 +74,68 @@ class Dump:
 
 
 class Sight(NamedTuple):
-    """What is seen of one task; it holds the task, so it must not outlive the look."""
+    """What is seen of one task; it holds the task, so it must not outlive the look.
+
+    Within one look equal sites, definitions and waits are one object, so they may be told apart by identity.
+    """
 
     task: asyncio.Task[Any]
-    info: TaskInfo
-    blocked_on: BlockedOn | None
+    site: SpawnSite | None  # None: untracked, or started by a bare callback of the loop
+    coroutine: str
+    definition: str  # "file:line" where the coroutine is defined; "" when unknown
+    owner: Scope | None
+    age: float | None  # seconds
     state: str  # "waiting", "ready", "running" or "cancelling"
+    blocked_on: BlockedOn | None  # without its numbers, which are each task's own
 
 
 class _Tally:
     """What is known of one group while counting; holds tasks, so it never leaves this file."""
 
-    __slots__ = ("age_max", "age_min", "count", "details", "first", "oldest", "trace_ids", "what")
+    __slots__ = (
+        "age_max",
+        "age_min",
+        "count",
+        "first",
+        "kind",
+        "oldest",
+        "others",
+        "path",
+        "traces",
+    )
 
-    def __init__(self, first: TaskInfo, what: BlockedOn | None) -> None:
+    def __init__(self, first: Sight, path: tuple[str, ...], kind: str) -> None:
         self.first = first
-        self.what = what
+        self.path = path
+        self.kind = kind
         self.count = 0
-        self.age_min: float | None = None
-        self.age_max: float | None = None
-        self.trace_ids: dict[str, None] = {}
-        self.details: set[str] = set()
-        self.oldest: list[tuple[float, int, asyncio.Task[Any], TaskInfo, BlockedOn | None]] = []
+        self.age_min = self.age_max = first.age
+        self.traces: dict[str, None] = {}
+        self.oldest: list[tuple[float, int, asyncio.Task[Any]]] = []
+        self.others: list[asyncio.Task[Any]] = []  # a few more, for whether the numbers differ
 
-    def add(self, task: asyncio.Task[Any], known: TaskInfo, what: BlockedOn | None) -> None:
+    def add(self, seen: Sight) -> None:
         self.count += 1
-        age = known.age
-        if age is not None:
-            if self.age_min is None or age < self.age_min:
-                self.age_min = age
-            if self.age_max is None or age > self.age_max:
-                self.age_max = age
-        if known.trace_id and len(self.trace_ids) < _TRACES:
-            self.trace_ids[known.trace_id] = None
-        if what is not None and len(self.details) < 2:
-            self.details.add(what.detail)
+        age = seen.age
+        if age is None:
+            age = 0.0
+        elif self.age_min is None or self.age_max is None:
+            self.age_min = self.age_max = age
+        elif age < self.age_min:
+            self.age_min = age
+        elif age > self.age_max:
+            self.age_max = age
+        if seen.owner is not None and len(self.traces) < _TRACES:
+            trace = seen.owner.trace_id
+            if trace:
+                self.traces[trace] = None
         # The running count keeps the heap from comparing tasks; the earliest of equal age stay.
-        entry = (age or 0.0, -self.count, task, known, what)
         if len(self.oldest) < _EXAMPLES:
-            heappush(self.oldest, entry)
-        elif entry[0] > self.oldest[0][0]:
-            heapreplace(self.oldest, entry)
+            heappush(self.oldest, (age, -self.count, seen.task))
+        elif age > self.oldest[0][0]:
+            heapreplace(self.oldest, (age, -self.count, seen.task))
+        elif len(self.others) < _OTHERS:
+            self.others.append(seen.task)
 
 
 def snapshot(
@@ -124,25 +155,29 @@ def snapshot(
         A record of strings and numbers, which keeps nothing of the application alive.
 
     Cost:
-        20 to 50 microseconds a task, so at most half a second for 10,000; the
-        application goes on meanwhile (``benchmarks/dump.py``).
+        4 to 6 microseconds a task, so some 50 ms for 10,000; half of that again for
+        each thousand groups. The application goes on meanwhile (``benchmarks/dump.py``).
     """
-    tallies: dict[GroupKey, _Tally] = {}
-    for task, known, what, state in sights(loops):
-        key = GroupKey.of(known, what, state)
+    tallies: dict[tuple[object, ...], _Tally] = {}
+    for seen in sights(loops):
+        owner = seen.owner
+        path, kind = ((), "") if owner is None else (owner.path, owner.kind)
+        # Places and waits by identity: their texts are long, and hashed once for all.
+        place = seen.definition if seen.site is None else seen.site
+        key = (id(place), seen.coroutine, path, kind, seen.state, id(seen.blocked_on))
         tally = tallies.get(key)
         if tally is None:
-            tally = tallies[key] = _Tally(known, what)
-        tally.add(task, known, what)
-    ranked = sorted(tallies.items(), key=lambda item: -item[1].count)
+            tally = tallies[key] = _Tally(seen, path, kind)
+        tally.add(seen)
+    ranked = sorted(tallies.values(), key=lambda tally: -tally.count)
     kept = ranked[: min(limit, _GROUPS_WITH_STACKS) if stacks else limit]
     return Dump(
         pid=os.getpid(),
         taken_at=wall(),
-        tasks=sum(tally.count for _, tally in ranked),
-        groups=tuple(_group(key, tally, stacks) for key, tally in kept),
+        tasks=sum(tally.count for tally in ranked),
+        groups=tuple(_group(tally, stacks) for tally in kept),
         groups_left_out=len(ranked) - len(kept),
-        tasks_left_out=sum(tally.count for _, tally in ranked[len(kept) :]),
+        tasks_left_out=sum(tally.count for tally in ranked[len(kept) :]),
     )
 
 
@@ -154,7 +189,11 @@ def sights(loops: Iterable[asyncio.AbstractEventLoop] | None = None) -> Iterator
 
     Cost: see `snapshot`; off the loop's own thread it gives way to the application now and then.
     """
+    from backstay.tasks._wait_reader import WaitReader
+
+    reader, lines = WaitReader(), Lines()
     count = 0
+    at = now()
     for loop in installed_loops() if loops is None else loops:
         own_thread = _runs_here(loop)
         running = _running_task(loop)
@@ -162,53 +201,80 @@ def sights(loops: Iterable[asyncio.AbstractEventLoop] | None = None) -> Iterator
             count += 1
             if not own_thread and not count % _STRIDE:
                 time.sleep(_BREATH_S)
-            known = info(task)
-            if known.state == "done":
+            if task.done():
                 continue
-            what = None if task is running else blocked_on(task)
-            yield Sight(task, known, what, _state(known, what, task is running))
+            runs = task is running
+            what = None if runs else reader.read(task)
+            if runs:
+                state = "running"
+            elif task.cancelling():
+                state = "cancelling"
+            else:
+                state = "ready" if what is None else "waiting"
+            code, lasti, owner, born = card_of(task) or _NO_CARD
+            coroutine = task.get_coro()
+            yield Sight(
+                task,
+                None if code is None else lines.site(code, lasti),
+                str(getattr(coroutine, "__qualname__", None) or type(coroutine).__name__),
+                lines.definition(coroutine),
+                cast("Scope | None", owner),
+                None if born is None else max(0.0, at - born),
+                state,
+                what,
+            )
 
 
-def _group(key: GroupKey, tally: _Tally, stacks: bool) -> Group:
-    first, what = tally.first, tally.what
-    if what is not None and len(tally.details) > 1:  # numbers that differ say nothing of the group
-        what = BlockedOn(what.kind, what.label, "", what.site)
+def _group(tally: _Tally, stacks: bool) -> Group:
+    first, waits = tally.first, tally.first.blocked_on
+    oldest = [task for _, _, task in sorted(tally.oldest, key=_by_age, reverse=True)]
+    found: list[BlockedOn | None] = []
     members: list[Member] = []
     if stacks:
-        for _, _, task, known, waits in sorted(
-            tally.oldest, key=lambda entry: entry[:2], reverse=True
-        ):
-            members.append(Member.of(known, waits, await_chain(task)))
+        for task in oldest:
+            what = None if waits is None else blocked_on(task) or waits
+            found.append(what)
+            members.append(Member.of(info(task), what, await_chain(task)))
+    others = tally.others if stacks else [*oldest, *tally.others]
     return Group(
         count=tally.count,
         site=str(first.site) if first.site is not None else None,
         function=first.site.function if first.site is not None else first.coroutine,
         coroutine=first.coroutine,
         definition=first.definition,
-        owner_path=key.owner_path,
-        kind=key.owner_kind,
-        state=key.state,
-        blocked_on=what,
-        running_at=_running_at(tally) if key.state == "running" else None,
+        owner_path=tally.path,
+        kind=tally.kind,
+        state=first.state,
+        blocked_on=waits and _with_numbers(waits, chain(found, map(blocked_on, others))),
+        running_at=_running_at(tally) if first.state == "running" else None,
         age_min_s=tally.age_min,
         age_max_s=tally.age_max,
-        trace_ids=tuple(tally.trace_ids),
+        trace_ids=tuple(tally.traces),
         examples=tuple(members),
     )
 
 
+def _with_numbers(what: BlockedOn, found: Iterable[BlockedOn | None]) -> BlockedOn:
+    """Return the wait of a group, with the numbers behind it where those who were asked agree."""
+    numbers: str | None = None
+    for one in found:
+        if one is None or (one.kind, one.label, one.site) != (what.kind, what.label, what.site):
+            continue  # it has moved on since it was counted
+        if numbers is None:
+            numbers = one.detail
+        elif one.detail != numbers:  # numbers that differ say nothing of the group
+            return what
+    return replace(what, detail=numbers) if numbers else what
+
+
+def _by_age(entry: tuple[float, int, asyncio.Task[Any]]) -> tuple[float, int]:
+    return entry[:2]
+
+
 def _running_at(tally: _Tally) -> str | None:
     """Tell which line blocks the loop right now."""
-    stack = await_chain(tally.oldest[0][2])
+    stack = await_chain(tally.first.task)
     return f"{stack[-1].file}:{stack[-1].line}" if stack else None
-
-
-def _state(known: TaskInfo, what: BlockedOn | None, running: bool) -> str:
-    if running:
-        return "running"
-    if known.state == "cancelling":
-        return "cancelling"
-    return "waiting" if what is not None else "ready"
 
 
 def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:

@@ -50,7 +50,7 @@ class Family:
     def add(self, seen: Sight) -> None:
         """Count one more."""
         self.count += 1
-        age = seen.info.age
+        age = seen.age
         if age is not None:
             self.age_min = age if self.age_min is None else min(self.age_min, age)
             self.age_max = age if self.age_max is None else max(self.age_max, age)
@@ -151,19 +151,21 @@ def _look() -> Survey:
     owners: dict[str, int] = {}
     kept = 0
     for seen in sights():
-        known, what = seen.info, seen.blocked_on
-        site = str(known.site) if known.site is not None else known.definition
-        waits = (what.kind, what.label, what.site) if what is not None else ("", "", "")
-        key = (site, known.coroutine, known.owner_path, seen.state, waits)
-        family = families.get(key)
+        what, path = seen.blocked_on, () if seen.owner is None else seen.owner.path
+        place = seen.definition if seen.site is None else seen.site
+        # Within one look, equal places and waits are one object.
+        same = (id(place), seen.coroutine, path, seen.state, id(what))
+        family = families.get(same)
         if family is None:
-            family = families[key] = Family(
+            waits = (what.kind, what.label, what.site) if what is not None else ("", "", "")
+            key = (str(place), seen.coroutine, path, seen.state, waits)
+            family = families[same] = Family(
                 blake2b(repr(key).encode(), digest_size=8).hexdigest(),
-                site,
-                known.site.function if known.site is not None else known.coroutine,
-                known.coroutine,
-                known.owner_path,
-                known.owner.kind if known.owner is not None else "",
+                str(place),
+                seen.site.function if seen.site is not None else seen.coroutine,
+                seen.coroutine,
+                path,
+                seen.owner.kind if seen.owner is not None else "",
                 seen.state,
                 f"{what.label} at {what.site}" if what is not None else "",
                 waits[0],
@@ -174,7 +176,7 @@ def _look() -> Survey:
             kept += 1
             family.ids.append(id(seen.task))
         states[seen.state] = states.get(seen.state, 0) + 1
-        owner = "/".join(known.owner_path)
+        owner = "/".join(path)
         owners[owner] = owners.get(owner, 0) + 1
     ranked = sorted(families.values(), key=lambda one: -one.count)
     return Survey(
