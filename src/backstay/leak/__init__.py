@@ -7,7 +7,7 @@ be asked about any series of counts.
 """
 
 from backstay.leak._census import Census, Group, Site, SiteCensus, Witness, take_census
-from backstay.leak._deadlock import deadlocks
+from backstay.leak._deadlock import Deadlock, deadlocks, find_deadlocks
 from backstay.leak._expected import Expectation, expect
 from backstay.leak._finding import Finding, Verdict
 from backstay.leak._generators import AbandonedGenerators
@@ -31,6 +31,7 @@ __all__ = [
     "Backing",
     "CapStatistics",
     "Census",
+    "Deadlock",
     "Expectation",
     "Finding",
     "Group",
@@ -64,6 +65,7 @@ __all__ = [
     "birth_row",
     "deadlocks",
     "expect",
+    "find_deadlocks",
     "keepers",
     "left_over",
     "mann_kendall",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from backstay._base import now
@@ -24,18 +25,41 @@ from backstay.leak._places import in_words, is_ours, relative
 from backstay.leak._rings import ring_through, rings, stuck
 from backstay.leak._timers import ended_by_timers
 from backstay.leak._wait_graph import WaitGraph
+from backstay.leak._waits import Waiter, waiter_of
 from backstay.tasks import TaskInfo, blocked_on, info, live_tasks, owner_of
 
-__all__ = ["deadlocks"]
+__all__ = ["Deadlock", "deadlocks", "find_deadlocks"]
 
 AnyTask = asyncio.Task[Any]
 
 _MOST_RINGS = 16
 _SHOWN = 12  # members of a ring that are told one by one
+_MOST_OF_RING = 100  # members that are kept
 _BREATH_S = 1e-3  # between the two looks, when the loop runs meanwhile
 
 
+@dataclass(frozen=True, slots=True)
+class Deadlock:
+    """Tasks that wait for each other; plain values that keep none of them alive.
+
+    Attributes:
+        finding: the accusation, in words.
+        ring: a way around: each waits for the next, and the last for the first. A shortest one,
+            so that others of the `finding.count` members may not be on it; cut after a hundred.
+        behind: how many more wait for the ring without being in it.
+    """
+
+    finding: Finding
+    ring: tuple[Waiter, ...]
+    behind: int
+
+
 def deadlocks(loop: asyncio.AbstractEventLoop) -> list[Finding]:
+    """Accuse the rings of tasks that wait for each other; see `find_deadlocks`."""
+    return [one.finding for one in find_deadlocks(loop)]
+
+
+def find_deadlocks(loop: asyncio.AbstractEventLoop) -> list[Deadlock]:
     """Find the rings of tasks that wait for each other; callable from any thread.
 
     Nothing of them is kept. When the loop runs on so fast that two looks never agree,
@@ -49,7 +73,7 @@ def deadlocks(loop: asyncio.AbstractEventLoop) -> list[Finding]:
         return []
 
 
-def _look(loop: asyncio.AbstractEventLoop) -> list[Finding]:
+def _look(loop: asyncio.AbstractEventLoop) -> list[Deadlock]:
     breathe = breather()
     graph = WaitGraph(loop, elders(live_tasks(loop), breathe), breathe)
     held_up = stuck(graph.waits)
@@ -66,20 +90,22 @@ def _look(loop: asyncio.AbstractEventLoop) -> list[Finding]:
     ended, complete = ended_by_timers([graph.tasks[key] for key in graph.waits], loop)
     if not complete:
         return []
-    findings: list[Finding] = []
-    for members in found[:_MOST_RINGS]:
+    made: list[Deadlock] = []
+    for number, members in enumerate(found[:_MOST_RINGS]):
         unmoved = all(
             key in still and graph.signature(key) == again.signature(key) for key in members
         )
         if not unmoved or any(key in ended or _has_deadline(graph.tasks[key]) for key in members):
             continue
         born = {key: info(graph.tasks[key]).age or 0.0 for key in members}
-        way = ring_through(max(members, key=born.__getitem__), members, graph.waits)
+        keys = ring_through(max(members, key=born.__getitem__), members, graph.waits)
+        way = [graph.tasks[key] for key in keys]
         behind = len(_reaching(members, held_up, graph)) - len(members)
-        finding = _finding([graph.tasks[key] for key in way], len(members), behind)
+        finding = _finding(way, len(members), behind)
         if finding is not None:
-            findings.append(finding)
-    return findings
+            told = tuple(waiter_of(task, number) for task in way[:_MOST_OF_RING])
+            made.append(Deadlock(finding, told, behind))
+    return made
 
 
 def _has_deadline(task: AnyTask) -> bool:

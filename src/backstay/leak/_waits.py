@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from backstay.leak._census import breather
 from backstay.leak._elders import elders
@@ -12,7 +13,7 @@ from backstay.leak._rings import rings, stuck
 from backstay.leak._wait_graph import WaitGraph
 from backstay.tasks import blocked_on, info, live_tasks
 
-__all__ = ["Waiter", "Waits", "waits"]
+__all__ = ["Waiter", "Waits", "waiter_of", "waits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Waiter:
     age: float | None  # seconds
     blocked_on: str  # with numbers and await site; "" when it does not wait
     ring: int  # number of the ring that it is in; -1 for none
+    await_site: str = ""  # "path:line", absolute; "" when it does not wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def _look(loop: asyncio.AbstractEventLoop, limit: int) -> Waits:
     shown = list(involved)[:limit]
     place = {key: number for number, key in enumerate(shown)}
     return Waits(
-        tuple(_waiter(graph, key, ring_of.get(key, -1)) for key in shown),
+        tuple(waiter_of(graph.tasks[key], ring_of.get(key, -1)) for key in shown),
         tuple(_edges(graph, place)),
         len(involved) - len(shown),
     )
@@ -92,9 +94,17 @@ def _edges(graph: WaitGraph, place: dict[int, int]) -> Iterable[tuple[int, int]]
                 yield place[key], place[holder]
 
 
-def _waiter(graph: WaitGraph, key: int, ring: int) -> Waiter:
-    task = graph.tasks[key]
+def waiter_of(task: asyncio.Task[Any], ring: int) -> Waiter:
+    """Describe one who waits, or is waited for."""
     known, what = info(task), blocked_on(task)
-    site = str(known.site) if known.site is not None else known.definition
-    said = "" if what is None else str(what)
-    return Waiter(key, known.name, known.coroutine, site, known.owner_path, known.age, said, ring)
+    return Waiter(
+        id=id(task),
+        name=known.name,
+        coroutine=known.coroutine,
+        site=str(known.site) if known.site is not None else known.definition,
+        owner_path=known.owner_path,
+        age=known.age,
+        blocked_on="" if what is None else str(what),
+        ring=ring,
+        await_site="" if what is None else what.site,
+    )

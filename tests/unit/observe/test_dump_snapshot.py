@@ -15,7 +15,7 @@ import pytest
 
 import backstay
 from backstay import Scope
-from backstay.observe.dump import Dump, Group, snapshot
+from backstay.observe.dump import Dump, Group, snapshot, to_json, to_text
 
 HERE = __file__
 
@@ -155,6 +155,49 @@ async def test_stacks_show_the_oldest_few(event: asyncio.Event) -> None:
     assert [member.name for member in group.examples] == ["task 0", "task 1", "task 2"]
     assert [step.function for step in group.examples[0].stack] == ["waiting", "Event.wait"]
     assert group.examples[0].blocked_on == str(group.blocked_on)
+
+
+async def test_a_deadlock_is_named_with_its_lines() -> None:
+    """Who waits for whom at which line, in the document and in the first lines of the text."""
+    one, two = asyncio.Lock(), asyncio.Lock()
+
+    async def pay() -> None:
+        async with one:
+            await asyncio.sleep(0)
+            async with two:
+                pass
+
+    async def ship() -> None:
+        async with two:
+            await asyncio.sleep(0)
+            async with one:
+                pass
+
+    async with tracked(), Scope("s", on_exit="cancel") as scope:
+        tasks = [scope.go(pay), scope.go(ship)]
+        await settle()
+        tasks.append(scope.go(one.acquire))
+        await settle()
+        taken = snapshot()
+        document = to_json(taken)
+    (found,) = document["deadlocks"]
+    assert (found["tasks"], found["behind"]) == (2, 1)
+    ring = {member["coroutine"].rpartition(".")[2]: member for member in found["ring"]}
+    assert ring["pay"]["held_up_by"] == ring["ship"]["name"]
+    assert ring["ship"]["held_up_by"] == ring["pay"]["name"]
+    line = pay.__code__.co_firstlineno + 3
+    assert ring["pay"]["await_site"].endswith(f"test_dump_snapshot.py:{line}")
+    text = to_text(document, width=200).splitlines()
+    assert text[0].startswith("DEADLOCK  2 tasks wait for each other in a ring")
+    assert "waits for lock acquire at tests/unit/observe/test_dump_snapshot.py:" in text[1]
+    assert "held up by 'test_a_deadlock" in text[1]
+    assert text[3:5] == ["  1 more wait behind them", ""]
+    held = [weakref.ref(task) for task in tasks]
+    del tasks
+    await settle()
+    gc.collect()
+    assert [ref() for ref in held] == [None] * 3, "a record of a deadlock keeps none of them"
+    assert taken.deadlocks[0].behind == 1
 
 
 async def test_the_number_of_groups_is_bounded(event: asyncio.Event) -> None:

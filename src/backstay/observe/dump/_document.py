@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from backstay.leak import Deadlock
 from backstay.observe.dump._groups import Group
 from backstay.observe.dump._snapshot import Dump, snapshot
 
@@ -31,6 +32,7 @@ def to_json(dump: Dump, *, tree: bool = False) -> dict[str, Any]:
         "pid": dump.pid,
         "taken_at": round(dump.taken_at, 3),
         "tasks": dump.tasks,
+        "deadlocks": [_deadlock(one) for one in dump.deadlocks],
         "groups": [group.to_json() for group in dump.groups],
         "groups_left_out": dump.groups_left_out,
         "tasks_left_out": dump.tasks_left_out,
@@ -41,6 +43,33 @@ def to_json(dump: Dump, *, tree: bool = False) -> dict[str, Any]:
         if unowned:
             made["tree"].append(_node(None, unowned, -1))
     return made
+
+
+def _deadlock(one: Deadlock) -> dict[str, Any]:
+    """Return a ring as JSON values: each of its tasks is held up by the next, the last by the first."""
+    found = one.finding
+    followers = [member.name for member in (*one.ring[1:], *one.ring[:1])]
+    return {
+        "tasks": found.count,
+        "behind": one.behind,
+        "age_s": None if found.age is None else round(found.age, 3),
+        "trace_ids": list(found.trace_ids),
+        "ring": [
+            {
+                "name": member.name,
+                "coroutine": member.coroutine,
+                "site": member.site,
+                "owner_path": list(member.owner_path),
+                "age_s": None if member.age is None else round(member.age, 3),
+                "blocked_on": member.blocked_on,
+                "await_site": member.await_site,
+                "held_up_by": follower,
+            }
+            for member, follower in zip(one.ring, followers, strict=True)
+        ],
+        "detail": list(found.detail),
+        "advice": found.advice,
+    }
 
 
 def _nodes(groups: Sequence[Group], depth: int) -> list[dict[str, Any]]:

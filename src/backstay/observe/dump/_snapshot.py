@@ -19,6 +19,7 @@ from types import CodeType
 from typing import Any, NamedTuple, cast
 
 from backstay._base import now, wall
+from backstay.leak import Deadlock, find_deadlocks
 from backstay.observe.dump._groups import Group, Member
 from backstay.observe.dump._lines import Lines
 from backstay.tasks import (
@@ -63,6 +64,7 @@ class Dump:
         groups: most tasks first.
         groups_left_out: how many groups did not fit.
         tasks_left_out: how many tasks these have together.
+        deadlocks: tasks that wait for each other, and for whom no timer will end it.
     """
 
     pid: int
@@ -71,6 +73,7 @@ class Dump:
     groups: tuple[Group, ...]
     groups_left_out: int
     tasks_left_out: int
+    deadlocks: tuple[Deadlock, ...] = ()
 
 
 class Sight(NamedTuple):
@@ -158,8 +161,9 @@ def snapshot(
         4 to 6 microseconds a task, so some 50 ms for 10,000; half of that again for
         each thousand groups. The application goes on meanwhile (``benchmarks/dump.py``).
     """
+    looked_at = installed_loops() if loops is None else list(loops)
     tallies: dict[tuple[object, ...], _Tally] = {}
-    for seen in sights(loops):
+    for seen in sights(looked_at):
         owner = seen.owner
         path, kind = ((), "") if owner is None else (owner.path, owner.kind)
         # Places and waits by identity: their texts are long, and hashed once for all.
@@ -178,6 +182,7 @@ def snapshot(
         groups=tuple(_group(tally, stacks) for tally in kept),
         groups_left_out=len(ranked) - len(kept),
         tasks_left_out=sum(tally.count for tally in ranked[len(kept) :]),
+        deadlocks=tuple(one for loop in looked_at for one in find_deadlocks(loop)),
     )
 
 

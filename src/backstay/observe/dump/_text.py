@@ -45,6 +45,7 @@ def to_text(document: Document, *, width: int | None = None) -> str:
         shown = groups[:_ROWS]
         body = _table(shown, width)
     lines = [
+        *(line for one in document.get("deadlocks", ()) for line in _deadlock(one)),
         _summary(document),
         *(line for pool in document.get("multiloops", ()) for line in _multiloop(pool)),
         "",
@@ -67,6 +68,17 @@ def _left_out(document: Document, cut: Sequence[Document]) -> list[str]:
         return []
     tasks = sum(group["count"] for group in cut) + document.get("tasks_left_out", 0)
     return ["", f"… and {_count(number, 'more group')} with {_count(tasks, 'task')}"]
+
+
+# -- deadlocks ---------------------------------------------------------------------
+
+
+def _deadlock(one: Document) -> Iterator[str]:
+    """Say who waits for whom, before anything else: it will not go away, and it explains the rest."""
+    first, *others = one["detail"]
+    yield f"DEADLOCK  {first.removeprefix('deadlock: ')}"
+    yield from (f"  {sentence}" for sentence in others)
+    yield ""
 
 
 # -- multiloops --------------------------------------------------------------------
