@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +13,9 @@ from typing import Any
 import pytest
 from browser import Browser
 from local_servers import local_services
+from static_site import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-        """Say nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +36,8 @@ def site(speedscope: Path, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Serve a copy of the viewer, with room for a file beside it."""
     folder = tmp_path / "site"
     shutil.copytree(speedscope, folder)
-    handler = functools.partial(_Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", folder
-        server.shutdown()
-        thread.join()
+    with serving(folder) as url:
+        yield url, folder
 
 
 def test_a_cpu_profile_opens_in_speedscope(

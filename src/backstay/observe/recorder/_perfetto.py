@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backstay.observe.recorder._trace import Step, Trace
+from backstay.observe.recorder._trace import Step, Trace, TraceTask
 
 __all__ = ["to_perfetto"]
 
@@ -28,6 +28,7 @@ _UUID, _TRACK_NAME, _PARENT, _COUNTER_DESCRIPTOR = 1, 2, 5, 8
 _OWNERS = 1 << 32  # uuids: tasks from 1 on, owners, loops and counters above
 _LOOPS = 2 << 32
 _COUNTERS = 3 << 32
+_ALL_LOOPS = 4 << 32
 
 
 def to_perfetto(trace: Trace) -> bytes:
@@ -50,24 +51,31 @@ def to_perfetto(trace: Trace) -> bytes:
 
 
 def _tracks(trace: Trace) -> Iterator[tuple[int, str, int, bool]]:
+    if trace.steps:
+        yield _ALL_LOOPS, "event loops", 0, False
     for loop in sorted({step.loop for step in trace.steps}):
-        yield _LOOPS + loop, f"event loop {loop}: steps", 0, False
-        yield _COUNTERS + loop, f"event loop {loop}: ready", 0, True
+        yield _LOOPS + loop, f"event loop {loop}: steps", _ALL_LOOPS, False
+        yield _COUNTERS + loop, f"event loop {loop}: ready", _ALL_LOOPS, True
     owners: dict[str, int] = {}
     for at, task in enumerate(trace.tasks):
         owner = task.owner or "(no owner)"
         if owner not in owners:
             owners[owner] = _OWNERS + len(owners)
             yield owners[owner], f"owner {owner}", 0, False
-        label = f"{task.name} {task.function}".strip()
-        yield at + 1, f"{label} {task.site}".strip(), owners[owner], False
+        yield at + 1, _label(task), owners[owner], False
+
+
+def _label(task: TraceTask) -> str:
+    """Say of a task first what tells it from others: the column of names shows some twenty letters."""
+    site = task.site.rpartition("/")[2]
+    return " ".join(word for word in (task.function, site, task.name) if word)
 
 
 def _events(trace: Trace) -> Iterator[tuple[int, bytes]]:
     ended: dict[int, float] = {}
     for flow, step in enumerate(trace.steps, 1):
         ready, begin, end = (round(at * 1e9) for at in (step.ready, step.begin, step.end))
-        name = trace.tasks[step.task].name if step.task >= 0 else "callback"
+        name = _label(trace.tasks[step.task]) if step.task >= 0 else "callback"
         yield from _slice(_LOOPS + step.loop, name, begin, end)
         if step.task < 0:
             continue

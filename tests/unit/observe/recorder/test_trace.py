@@ -143,7 +143,7 @@ def test_perfetto_reads_it() -> None:
         if one.HasField("track_descriptor")
     }
     names = {track.name: track for track in tracks.values()}
-    task = names["Task-1 handle web.py:10"]
+    task = names["handle web.py:10 Task-1"]
     assert tracks[task.parent_uuid].name == "owner GET /"
     assert names["event loop 0: ready"].HasField("counter")
     events = [one for one in found.packet if one.HasField("track_event")]
