@@ -34,6 +34,7 @@ ALL = (
     "leak_check",
     "profiles",
     "observers",
+    "labels",
     "recorder",
     "metrics",
     "attach",
