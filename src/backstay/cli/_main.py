@@ -14,13 +14,26 @@ from backstay.errors import UsageError
 
 __all__ = ["OneLineParser", "entry", "main"]
 
-_VERBS = ("run", "ps", "leaks", "profile", "trace", "probe", "diagnose", "ui", "attach", "lab")
+_VERBS = (
+    "run",
+    "ps",
+    "top",
+    "leaks",
+    "profile",
+    "trace",
+    "probe",
+    "diagnose",
+    "ui",
+    "attach",
+    "lab",
+)
 
 _EPILOG = """\
 examples:
   backstay run shop.order:app --port 8000     serve an ASGI application, guarded
   backstay run worker.py --queue orders       run a script with every task tracked
   backstay ps 4711                            what all tasks of process 4711 wait for
+  backstay top 4711                           the same, live: what is started, what ends, what grows
   backstay leaks 4711                         which of its tasks leak, and from which line
   backstay profile 4711 -o cpu.pb.gz          where its processor time goes, for go tool pprof
   backstay trace 4711 --seconds 5             who held the loop, who waited for it, who woke whom

@@ -434,9 +434,9 @@ def test_what_the_system_does_not_tell_is_left_out(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(_process, "open", absent, raising=False)
     monkeypatch.setattr(os, "listdir", absent)
-    _process._started_at.cache_clear()
+    _process.started_at.cache_clear()
     names = {name for name, _ in rows(Collector())}
-    _process._started_at.cache_clear()
+    _process.started_at.cache_clear()
     assert "backstay_process_start_time_seconds" not in names
     assert "backstay_process_open_fds" not in names
     assert "backstay_process_threads" in names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import os
 import platform
@@ -15,7 +14,7 @@ from typing import Any, cast
 
 from backstay._base import now
 from backstay.multiloop import running_multiloops
-from backstay.observe.readings import Pulses, rss_bytes
+from backstay.observe.readings import Pulses, loop_kind, rss_bytes
 from backstay.tasks import installed_loops, live_tasks
 
 __all__ = [
@@ -24,8 +23,6 @@ __all__ = [
     "multiloop_statistics",
     "process_statistics",
 ]
-
-Loop = asyncio.AbstractEventLoop
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +83,7 @@ def process_statistics(
         pid=os.getpid(),
         version=backstay_version(),
         python=platform.python_version(),
-        loop=_loop_name(loops[0]) if loops else None,
+        loop=loop_kind(loops[0]) if loops else None,
         uptime_s=round(now() - started_at, 3),
         rss_bytes=rss_bytes(),
         tasks=sum(len(live_tasks(loop)) for loop in loops),
@@ -131,10 +128,3 @@ def _plain(record: object) -> Mapping[str, object] | None:
         fields: dict[Any, Any] = dict(cast("Any", record))
         return {str(name): value for name, value in fields.items()}
     raise TypeError(f"requests() returned {type(record).__name__}, not a dataclass or a mapping")
-
-
-def _loop_name(loop: Loop) -> str:
-    package = type(loop).__module__.partition(".")[0]
-    return (
-        package if package == "uvloop" or not isinstance(loop, asyncio.BaseEventLoop) else "asyncio"
-    )

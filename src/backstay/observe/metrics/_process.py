@@ -14,7 +14,7 @@ from backstay.observe.metrics._families import Page
 from backstay.observe.metrics._gc_pauses import GcPauses
 from backstay.observe.readings import rss_bytes
 
-__all__ = ["put_garbage_collector", "put_process"]
+__all__ = ["put_garbage_collector", "put_process", "started_at"]
 
 
 def put_process(page: Page, version: str) -> None:
@@ -33,7 +33,7 @@ def put_process(page: Page, version: str) -> None:
     page.gauge("backstay_process_open_fds", "Open file descriptors.", _open_fds())
     page.gauge("backstay_process_max_fds", "File descriptors that it may open.", _max_fds())
     page.gauge(
-        "backstay_process_start_time_seconds", "Unix time of its start.", _started_at(os.getpid())
+        "backstay_process_start_time_seconds", "Unix time of its start.", started_at(os.getpid())
     )
 
 
@@ -86,7 +86,8 @@ def _max_fds() -> int | None:
 
 
 @lru_cache(maxsize=1)
-def _started_at(pid: int) -> float | None:
+def started_at(pid: int) -> float | None:
+    """Return the unix time at which a process began; None where the system does not tell."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             ticks = int(file.read().rpartition(b")")[2].split()[19])

@@ -32,7 +32,11 @@ class Pulses:
         self._pulses: WeakKeyDictionary[Loop, _Pulse] = WeakKeyDictionary()
 
     def lag(self) -> float:
-        """Return the seconds that the slowest running loop needs to come round.
+        """Return the seconds that the slowest running loop needs to come round; see `lags`."""
+        return max((lag for _, lag in self.lags()), default=0.0)
+
+    def lags(self) -> list[tuple[Loop, float]]:
+        """Return the running loops, and the seconds that each needs to come round.
 
         Loops of multiloops are left out: they are made to be blocked.
 
@@ -45,12 +49,14 @@ class Pulses:
         ]
         pulses = [self._pulses.setdefault(loop, _Pulse()) for loop in running]
         if _on_a_loop():  # whoever is asked here answers when we are gone, for the next time
-            told = max((pulse.last() for pulse in pulses), default=0.0)
+            told = [(loop, pulse.last()) for loop, pulse in zip(running, pulses, strict=True)]
             self._ask(running, pulses)
             return told
         self._ask(running, pulses)
         until = now() + _PATIENCE_S
-        return max((pulse.read(until - now()) for pulse in pulses), default=0.0)
+        return [
+            (loop, pulse.read(until - now())) for loop, pulse in zip(running, pulses, strict=True)
+        ]
 
     def _ask(self, loops: list[Loop], pulses: list[_Pulse]) -> None:
         for loop, pulse in zip(loops, pulses, strict=True):

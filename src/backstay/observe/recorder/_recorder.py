@@ -202,7 +202,14 @@ class Recorder:
 
     def statistics(self) -> RecorderStatistics:
         """Return what was counted; callable from any thread."""
-        states = [ring.state() for ring in list(self._rings.values())]
+        return self._counted([ring.state() for ring in list(self._rings.values())])
+
+    def statistics_by_loop(self) -> list[tuple[Loop, RecorderStatistics]]:
+        """Return the same for each loop by itself, in the order in which it attached to them."""
+        rings = list(self._rings.items())
+        return [(loop, self._counted([ring.state()])) for loop, ring in rings]
+
+    def _counted(self, states: list[dict[str, Any]]) -> RecorderStatistics:
         return RecorderStatistics(
             loops=len(states),
             accelerated=self.accelerated,

@@ -15,6 +15,7 @@ from backstay.observe.ui._scopes import scope_tree, wait_graph
 from backstay.observe.ui._shelf import Shelf
 from backstay.observe.ui._survey import Surveyor
 from backstay.observe.ui._task_pages import BadQuery, group_page, member_page, one_task
+from backstay.observe.ui._top import Top
 
 __all__ = ["UiDesk", "make_desks"]
 
@@ -45,7 +46,10 @@ class UiDesk:
         methods: GET.
     """
 
-    prefixes = ("/v1/now", "/v1/tasks", "/v1/scopes", "/v1/waits", _SAVED, _INCIDENTS, _PROCESSES)
+    prefixes = (
+        *("/v1/now", "/v1/top", "/v1/tasks", "/v1/scopes", "/v1/waits"),
+        *(_SAVED, _INCIDENTS, _PROCESSES),
+    )
     methods = ("GET",)
 
     def __init__(self, profiles: Desk, incidents: Incidents) -> None:
@@ -58,6 +62,7 @@ class UiDesk:
         self._incidents = incidents
         self._surveyor = Surveyor()
         self._present = Present()
+        self._top = Top(self._present)
         self._shelf = Shelf(profiles)
         self._documents: dict[str, Callable[[Mapping[str, str]], Any]] = {
             "/v1/now": lambda query: self._present.document(self._survey(query)),
@@ -90,6 +95,10 @@ class UiDesk:
         document = self._documents.get(path)
         if document is not None:
             return lambda wait: as_json(document(query))
+        if path == "/v1/top":
+            return lambda wait: _or_gone(
+                self._top.document(self._surveyor.survey(), query), "spawn site"
+            )
         if path == "/v1/tasks/members":
             return lambda wait: _or_gone(
                 member_page(self._surveyor.survey(), query.get("key", ""), query), "group"

@@ -10,7 +10,16 @@ from backstay._base import now
 from backstay.observe.ui._survey import Family, Survey
 from backstay.tasks import await_chain, blocked_on, info, installed_loops, live_tasks
 
-__all__ = ["BadQuery", "group_page", "member_page", "one_task", "whole"]
+__all__ = [
+    "BadQuery",
+    "group_page",
+    "living",
+    "member_page",
+    "one_task",
+    "row_of",
+    "stack_of",
+    "whole",
+]
 
 #: Rows in one document, and how far back a page may begin.
 MOST_ROWS: Final = 500
@@ -86,15 +95,15 @@ def member_page(survey: Survey, key: str, query: Mapping[str, str]) -> dict[str,
     offset = whole(query, "offset", 0, 10_000_000)
     limit = whole(query, "limit", 100, MOST_ROWS)
     wanted = list(family.ids[offset : offset + limit])
-    living = _find(wanted)
-    rows = [_row(living[one]) if one in living else {"id": f"{one:x}"} for one in wanted]
-    first = next((living[one] for one in wanted if one in living), None)
+    alive = living(wanted)
+    rows = [row_of(alive[one]) if one in alive else {"id": f"{one:x}"} for one in wanted]
+    first = next((alive[one] for one in wanted if one in alive), None)
     return {
         **_of(survey),
         "group": family.to_json(),
         "offset": offset,
         "members": rows,
-        "stack": [] if first is None else _stack(first),
+        "stack": [] if first is None else stack_of(first),
     }
 
 
@@ -111,7 +120,7 @@ def one_task(name: str) -> dict[str, Any] | None:
         wanted = int(name, 16)
     except ValueError:
         raise BadQuery(f"id is {name[:40]!r}: give one that /v1/tasks/members has told") from None
-    task = _find([wanted]).get(wanted)
+    task = living([wanted]).get(wanted)
     if task is None:
         return None
     known = info(task)
@@ -128,7 +137,7 @@ def one_task(name: str) -> dict[str, Any] | None:
         )
         scope = scope.parent
     return {
-        **_row(task),
+        **row_of(task),
         "coroutine": known.coroutine,
         "definition": known.definition,
         "site": None if known.site is None else str(known.site),
@@ -137,7 +146,7 @@ def one_task(name: str) -> dict[str, Any] | None:
         "tracked": known.tracked,
         "cancel_by": known.cancel_by,
         "scopes": scopes,
-        "stack": _stack(task),
+        "stack": stack_of(task),
     }
 
 
@@ -150,7 +159,7 @@ def _of(survey: Survey) -> dict[str, Any]:
     }
 
 
-def _find(wanted: list[int]) -> dict[int, asyncio.Task[Any]]:
+def living(wanted: list[int]) -> dict[int, asyncio.Task[Any]]:
     """Return those that are alive; the address of one that has ended may be another's by now."""
     ids = set(wanted)
     return {
@@ -158,7 +167,8 @@ def _find(wanted: list[int]) -> dict[int, asyncio.Task[Any]]:
     }
 
 
-def _row(task: asyncio.Task[Any]) -> dict[str, Any]:
+def row_of(task: asyncio.Task[Any]) -> dict[str, Any]:
+    """Return what a list tells of a task."""
     known = info(task)
     what = blocked_on(task)
     return {
@@ -171,7 +181,8 @@ def _row(task: asyncio.Task[Any]) -> dict[str, Any]:
     }
 
 
-def _stack(task: asyncio.Task[Any]) -> list[dict[str, Any]]:
+def stack_of(task: asyncio.Task[Any]) -> list[dict[str, Any]]:
+    """Return its await chain; of a deep one, both ends."""
     steps = await_chain(task)
     if len(steps) > _MOST_STEPS:
         steps = (*steps[: _MOST_STEPS // 2], *steps[-_MOST_STEPS // 2 :])

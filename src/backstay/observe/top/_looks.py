@@ -1,0 +1,94 @@
+"""Asks a process how it is, and compares with the time before: what only grows becomes a rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast
+from urllib.parse import quote
+
+from backstay._base import now
+from backstay.errors import UsageError
+from backstay.observe.top._figures import Figures, compare
+
+__all__ = ["Asker", "Look", "Looker"]
+
+#: Seconds between two questions for leaks, at least, and times what the last one took: a report
+#: looks at all tasks by itself.
+_LEAKS_EVERY_S: Final = 10.0
+_LEAKS_TIMES: Final = 20.0
+
+Document = Mapping[str, Any]
+
+
+class Asker(Protocol):
+    """Whoever fetches the documents of a process, such as an `AdminClient`."""
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Return the document at `path`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one question has brought.
+
+    Attributes:
+        figures: of the process.
+        site: of which the details were asked for; "" for none.
+        detail: its tasks; None when there is none any more, or nobody asked.
+        took_s: seconds until all was there.
+    """
+
+    figures: Figures
+    site: str = ""
+    detail: Document | None = None
+    took_s: float = 0.0
+
+
+class Looker:
+    """Looks again and again; remembers the last look, and how the leaks were."""
+
+    def __init__(self, asker: Asker) -> None:
+        """Have seen nothing yet.
+
+        Args:
+            asker: fetches the documents.
+        """
+        self._asker = asker
+        self._last: Figures | None = None
+        self._leaks: tuple[Document, ...] = ()
+        self._leaks_due = float("-inf")
+
+    def look(self, site: str = "") -> Look:
+        """Ask the process.
+
+        Args:
+            site: a spawn site whose tasks are wanted as well.
+
+        Raises:
+            TargetGone: the process does not answer.
+            UsageError: it refuses; one with an older Backstay knows no ``/v1/top``.
+        """
+        began = now()
+        told = self._asker.get("/v1/top")
+        guards = self._asker.get("/v1/guards")
+        self._ask_for_leaks()
+        figures = compare(self._last, told, guards, self._leaks)
+        self._last = figures
+        detail = self._detail(site) if site else None
+        return Look(figures, site, detail, now() - began)
+
+    def _ask_for_leaks(self) -> None:
+        asked_at = now()
+        if asked_at < self._leaks_due:
+            return
+        found = self._asker.get("/v1/leaks")
+        self._leaks = tuple(cast("list[Document]", found["findings"]))
+        self._leaks_due = now() + max(_LEAKS_EVERY_S, _LEAKS_TIMES * (now() - asked_at))
+
+    def _detail(self, site: str) -> Document | None:
+        try:
+            return self._asker.get(f"/v1/top?site={quote(site, safe='')}")
+        except UsageError:  # its last task has ended
+            return None
