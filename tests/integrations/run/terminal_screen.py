@@ -37,6 +37,7 @@ class Screen:
         self.columns, self.lines = columns, lines
         self.cells = [[" "] * columns for _ in range(lines)]
         self._row = self._column = 0
+        self._stale = True  # what was painted for another size is on its way still
 
     @property
     def rows(self) -> list[str]:
@@ -72,6 +73,8 @@ class Screen:
             self._outside += one
             return
         assert one.isprintable(), f"a control character reached the terminal: {one!r}"
+        if self._stale and not (self._row < self.lines and self._column < self.columns):
+            return
         assert self._row < self.lines, "a line below the screen"
         assert self._column < self.columns, f"wider than {self.columns}: {self.rows[self._row]!r}"
         self.cells[self._row][self._column] = one
@@ -84,10 +87,11 @@ class Screen:
             row, _, column = numbers.partition(";")
             self._row, self._column = int(row or 1) - 1, int(column or 1) - 1
         elif letter == "K":
-            row = self.cells[self._row]
+            row = self.cells[min(self._row, self.lines - 1)]
             row[self._column :] = [" "] * (self.columns - self._column)
         elif letter == "J":
             first = 0 if numbers == "2" else self._row
+            self._stale = self._stale and numbers != "2"
             for row in self.cells[first:]:
                 row[:] = [" "] * self.columns
         elif letter == "m":
