@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from heapq import heappush, heapreplace
 from typing import Any
 
 from backstay.tasks._tracked_task import card_of
@@ -32,11 +33,18 @@ def elders(tasks: list[AnyTask], breathe: Callable[[], None] = lambda: None) -> 
     """
     if len(tasks) <= _ASKED_OF_ALL:
         return tasks
+    # Of each group a heap whose first is the youngest; places count downwards as well, so that of
+    # equal age the earlier stay. Nothing is kept of the others: a crowd would make the collector run.
     groups: dict[int, list[tuple[float, int]]] = {}
     for place, task in enumerate(tasks):
         if not place % _STRIDE:
             breathe()
         code = getattr(task.get_coro(), "cr_code", None)
         card = card_of(task)
-        groups.setdefault(id(code), []).append((card[3] if card else 0.0, place))
-    return [tasks[place] for group in groups.values() for _, place in sorted(group)[:_PER_CODE]]
+        born = card[3] if card else 0.0
+        group = groups.setdefault(id(code), [])
+        if len(group) < _PER_CODE:
+            heappush(group, (-born, -place))
+        elif born < -group[0][0]:
+            heapreplace(group, (-born, -place))
+    return [tasks[-place] for group in groups.values() for _, place in sorted(group, reverse=True)]

@@ -16,17 +16,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from backstay._base import StillFrames
 from backstay.leak._keeper import Keeper, counted, named_code
 from backstay.leak._places import is_ours, relative
+from backstay.leak._thread_stacks import job_name, job_of, own_place, stack_of
 from backstay.leak._timers import parts_of
 from backstay.tasks._await_chain import kind_of
 from backstay.tasks._code_origin import origin_of
 
 __all__ = ["process_keepers"]
 
-_WORKER = "concurrent.futures.thread"
-_MOST_FRAMES = 1_000
 _MOST_CHILDREN = 1_000
 _LONGEST_NAME = 80
 
@@ -54,15 +52,15 @@ def _threads(executors: list[Any]) -> Iterator[Keeper]:
         if thread is me or thread is threading.main_thread():
             continue
         frame = frames.get(thread.ident or 0)
-        stack = _stack(frame)
+        stack = stack_of(frame)
         module = origin_of(stack[-1].f_code.co_filename).module if stack else ""
-        job = next((k for k, one in enumerate(stack) if _is_worker(one)), None)
-        if job is not None:
-            running = stack[:job]
-            if _is_at_work(running):
+        running = job_of(stack)
+        if running is not None:
+            if running:
                 where = "the default executor" if id(thread) in of_loops else "an executor"
-                name = _job_name(running)
-                yield Keeper("job", name, _place(running), f"in {where}, {thread.name}", 1, True)
+                yield Keeper(
+                    "job", job_name(running), _place(running), f"in {where}, {thread.name}", 1, True
+                )
         elif not thread.daemon and not is_ours(module):
             target: Any = getattr(thread, "_target", None)
             name = f"{thread.name}" + (f" in {named_code(target)[0]}" if target else "")
@@ -77,43 +75,8 @@ def _queued(executors: list[Any]) -> Iterator[Keeper]:
             yield Keeper("job", "queued for a free thread", "", "", waiting, True)
 
 
-def _stack(frame: FrameType | None) -> list[FrameType]:
-    """Return the frames of a thread, innermost first."""
-    stack: list[FrameType] = []
-    with StillFrames():
-        while frame is not None and len(stack) < _MOST_FRAMES:
-            stack.append(frame)
-            frame = frame.f_back
-    return stack
-
-
-def _is_worker(frame: FrameType) -> bool:
-    code = frame.f_code
-    return code.co_name == "_worker" and origin_of(code.co_filename).module == _WORKER
-
-
-def _is_at_work(running: list[FrameType]) -> bool:
-    """Tell a job from a worker that waits for one, or that hands its result over."""
-    inner = running[-2] if len(running) > 1 else None  # what `_WorkItem.run` calls
-    return inner is not None and not _of_executor(inner)
-
-
-def _of_executor(frame: FrameType) -> bool:
-    return origin_of(frame.f_code.co_filename).module.startswith("concurrent.futures")
-
-
-def _job_name(running: list[FrameType]) -> str:
-    """Name the outermost function of the job, within what hands it to the thread."""
-    return running[-2].f_code.co_qualname
-
-
 def _place(stack: list[FrameType]) -> str:
-    for frame in stack:
-        if not origin_of(frame.f_code.co_filename).library:
-            return relative(f"{frame.f_code.co_filename}:{frame.f_lineno}")
-    if not stack:
-        return ""  # it is about to begin or to end
-    return relative(f"{stack[0].f_code.co_filename}:{stack[0].f_lineno}")
+    return relative(own_place(stack))
 
 
 # -- child processes -------------------------------------------------------------

@@ -278,6 +278,7 @@ async def test_a_dump_keeps_nothing_alive() -> None:
         "builtins",
         "backstay.observe.dump._groups",
         "backstay.observe.dump._snapshot",
+        "backstay.observe.dump._threads",
         "backstay.tasks._await_chain",
         "backstay.tasks._blocked_on",
     }

@@ -36,6 +36,9 @@ def to_json(dump: Dump, *, tree: bool = False) -> dict[str, Any]:
         "groups": [group.to_json() for group in dump.groups],
         "groups_left_out": dump.groups_left_out,
         "tasks_left_out": dump.tasks_left_out,
+        "threads": [thread.to_json() for thread in dump.threads],
+        "threads_left_out": dump.threads_left_out,
+        "executors": [executor.to_json() for executor in dump.executors],
     }
     if tree:
         made["tree"] = _nodes(dump.groups, 0)

@@ -20,8 +20,10 @@ from typing import Any, NamedTuple, cast
 
 from backstay._base import now, wall
 from backstay.leak import Deadlock, find_deadlocks
+from backstay.observe.dump._executors import ExecutorSight
 from backstay.observe.dump._groups import Group, Member
 from backstay.observe.dump._lines import Lines
+from backstay.observe.dump._threads import ThreadSight, threads
 from backstay.tasks import (
     BlockedOn,
     Scope,
@@ -65,6 +67,9 @@ class Dump:
         groups_left_out: how many groups did not fit.
         tasks_left_out: how many tasks these have together.
         deadlocks: tasks that wait for each other, and for whom no timer will end it.
+        threads: the threads of the process, main thread first.
+        threads_left_out: how many threads did not fit.
+        executors: the `ThreadPoolExecutor`s of the process, with what runs in them and waits for them.
     """
 
     pid: int
@@ -74,6 +79,9 @@ class Dump:
     groups_left_out: int
     tasks_left_out: int
     deadlocks: tuple[Deadlock, ...] = ()
+    threads: tuple[ThreadSight, ...] = ()
+    threads_left_out: int = 0
+    executors: tuple[ExecutorSight, ...] = ()
 
 
 class Sight(NamedTuple):
@@ -174,6 +182,7 @@ def snapshot(
             tally = tallies[key] = _Tally(seen, path, kind)
         tally.add(seen)
     ranked = sorted(tallies.values(), key=lambda tally: -tally.count)
+    running, executors, more = threads(looked_at, stacks=stacks)
     kept = ranked[: min(limit, _GROUPS_WITH_STACKS) if stacks else limit]
     return Dump(
         pid=os.getpid(),
@@ -183,6 +192,9 @@ def snapshot(
         groups_left_out=len(ranked) - len(kept),
         tasks_left_out=sum(tally.count for tally in ranked[len(kept) :]),
         deadlocks=tuple(one for loop in looked_at for one in find_deadlocks(loop)),
+        threads=tuple(running),
+        threads_left_out=more,
+        executors=tuple(executors),
     )
 
 

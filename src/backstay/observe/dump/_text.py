@@ -17,6 +17,8 @@ Document = Mapping[str, Any]
 
 # Rows of the table; a terminal shows some forty, and the rest has few tasks each.
 _ROWS = 40
+_THREADS = 10
+_JOBS = 10  # functions of an executor
 _HEADINGS = ("COUNT", "AGE", "WAITS FOR", "STARTED AT", "OWNER")
 
 
@@ -51,6 +53,8 @@ def to_text(document: Document, *, width: int | None = None) -> str:
         "",
         *body,
         *_left_out(document, groups[len(shown) :]),
+        *_workers(document.get("executors", ())),
+        *_threads(document),
     ]
     return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
 
@@ -180,10 +184,7 @@ def _stacks(group: Document) -> Iterator[str]:
         age = "" if member["age_s"] is None else f", {_age(member['age_s'])}"
         trace = f"  trace {member['trace_id']}" if member["trace_id"] else ""
         yield f"task {member['name']!r} [{group['state']}{age}]  owner {_owner(group)}{trace}"
-        for step in member["stack"]:
-            yield f"    {step['function']}" + (
-                f"  {step['file']}:{step['line']}" if step["file"] else ""
-            )
+        yield from (f"    {_step(step)}" for step in member["stack"])
         if member["blocked_on"]:
             yield f"  blocked on  {member['blocked_on']}"
         if member["cancel_by"]:
@@ -197,6 +198,83 @@ def _stacks(group: Document) -> Iterator[str]:
     if more > 0:
         yield f"… and {more:,} more like {'it' if len(group.get('examples', ())) == 1 else 'these'}"
         yield ""
+
+
+# -- threads -----------------------------------------------------------------------
+
+
+def _workers(executors: Sequence[Document]) -> Iterator[str]:
+    """Show the executors that have something to do, with their jobs by function."""
+    for pool in executors:
+        if not pool["busy"] and not pool["queued"]:
+            continue
+        most = f" of {pool['max_threads']}" if pool["max_threads"] else ""
+        name = "default executor" if pool["default"] else f"executor {pool['name']}"
+        waiting = f", {_count(pool['queued'], 'job')} queued" if pool["queued"] else ""
+        yield ""
+        yield f"{name}  {pool['busy']}{most} threads busy{waiting}"
+        for job in pool["jobs"][:_JOBS]:
+            age = "" if job["age_s"] is None else f" for {_age(job['age_s'])}"
+            site = f" at {_short(job['site'])}" if job["site"] else ""
+            yield f"  {job['count']:,} × {job['function']}, {job['state']}{age}{site}"
+        if len(pool["jobs"]) > _JOBS:
+            yield f"  … and {_count(len(pool['jobs']) - _JOBS, 'more function')}"
+
+
+def _threads(document: Document) -> Iterator[str]:
+    """Show each thread where it stands; with stacks every frame, else one line and no workers."""
+    threads: Sequence[Document] = document.get("threads", ())
+    if any("stack" in one for one in threads):
+        for alike in _alike(threads):
+            one, more = alike[0], len(alike) - 1
+            yield ""
+            yield f"thread {one['name']!r} [{', '.join(_about(one))}]"
+            yield from (f"    {_step(step)}" for step in one.get("stack", ()))
+            if more:
+                yield f"… and {more:,} more like it"
+    else:
+        telling = [one for one in threads if not one["own"] and one["executor"] is None]
+        if len(telling) > 1:
+            yield ""
+            for one in telling[:_THREADS]:
+                yield f"thread {one['name']!r} [{', '.join(_about(one))}] at {_short(one['site'])}"
+            if len(telling) > _THREADS:
+                yield f"… and {_count(len(telling) - _THREADS, 'more thread')}"
+    if document.get("threads_left_out"):
+        yield f"… and {_count(document['threads_left_out'], 'thread')} not looked at"
+
+
+def _alike(threads: Sequence[Document]) -> Iterator[list[Document]]:
+    """Put the workers of an executor together that stand at the same place; they are many."""
+    groups: dict[object, list[Document]] = {}
+    for place, one in enumerate(threads):
+        steps = tuple((step["file"], step["line"]) for step in one.get("stack", ()))
+        key = (one["executor"], one["job"], steps) if one["executor"] is not None else place
+        groups.setdefault(key, []).append(one)
+    return iter(groups.values())
+
+
+def _about(thread: Document) -> Iterator[str]:
+    loop = thread["loop"]
+    if loop is not None:
+        kind = loop["kind"] or "an event loop"
+        tasks = f" with {_count(loop['tasks'], 'task')}" if loop["kind"] else ""
+        yield f"runs {kind}{tasks}"
+    if thread["executor"] is not None:
+        yield f"worker of {thread['executor']}"
+        yield f"runs {thread['job']}" if thread["job"] else "idle"
+    if thread["own"]:
+        yield "Backstay's own"
+    if thread["daemon"]:
+        yield "daemon"
+    if thread["native_id"]:
+        yield f"native {thread['native_id']}"
+
+
+def _step(step: Document) -> str:
+    return (
+        f"{step['function']}  {step['file']}:{step['line']}" if step["file"] else step["function"]
+    )
 
 
 # -- words -------------------------------------------------------------------------
