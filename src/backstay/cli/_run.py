@@ -74,6 +74,10 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     add("--leak-interval", type=seconds, metavar="S", help="seconds between samples (30; 0 = none)")
     add("--block-limit", type=seconds, metavar="S", help="what counts as a blocked loop (0.1)")
     add("--no-sysmon", action="store_true", default=None, help="do not watch for blocked loops")
+    add(
+        "--dump-signal", metavar="SIG", help="write a dump when this signal comes: SIGUSR1, SIGQUIT"
+    )
+    add("--dump-file", metavar="FILE", help="append those dumps to a file (stderr)")
     add("--observe", action="store_true", default=None, help="track and attribute, protect nothing")
     _add_application_flags(parser.add_argument_group("for an application"))
 
@@ -180,6 +184,7 @@ def _run_script(
     from contextlib import ExitStack
 
     from backstay.cli._block_watch import watch_blocks
+    from backstay.cli._dump_signal import dump_signal
     from backstay.cli._recording import recording
     from backstay.cli._script import find_module, find_script, run_program
 
@@ -192,6 +197,7 @@ def _run_script(
     program = find_module(name) if is_module else find_script(name)
     cleanup = ExitStack()
     cleanup.enter_context(recording(args))
+    cleanup.enter_context(dump_signal(args))
     blocks = cleanup.enter_context(watch_blocks(args))
     if args.admin != "off":
         from backstay.cli._plane import make_plane

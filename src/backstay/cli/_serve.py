@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from backstay.cli._application import load_application, put_working_directory_first
 from backstay.cli._block_watch import watch_blocks
+from backstay.cli._dump_signal import dump_signal
 from backstay.cli._plane import make_plane
 from backstay.cli._port import bind, port_in_use, url_of
 from backstay.cli._recording import recording
@@ -63,6 +64,7 @@ def serve(args: argparse.Namespace, target: str) -> int:
             admin = make_plane(args, lambda: readiness.ready and not missing_dependencies())
             stack.enter_context(admin)
         stack.enter_context(recording(args))
+        stack.enter_context(dump_signal(args))
         blocks = stack.enter_context(watch_blocks(args))
         if admin is not None and blocks is not None:
             admin.watch_blocks(blocks.statistics)

@@ -8,6 +8,7 @@ nothing of the application alive.
 from backstay.observe.dump._document import document, to_json
 from backstay.observe.dump._executors import ExecutorSight, JobSight
 from backstay.observe.dump._groups import Group, Member
+from backstay.observe.dump._on_signal import SignalDump, on_signal
 from backstay.observe.dump._snapshot import Dump, Sight, sights, snapshot
 from backstay.observe.dump._text import to_text
 from backstay.observe.dump._threads import LoopSight, ThreadSight, threads
@@ -20,8 +21,10 @@ __all__ = [
     "LoopSight",
     "Member",
     "Sight",
+    "SignalDump",
     "ThreadSight",
     "document",
+    "on_signal",
     "sights",
     "snapshot",
     "threads",

@@ -223,7 +223,10 @@ def _workers(executors: Sequence[Document]) -> Iterator[str]:
 
 def _threads(document: Document) -> Iterator[str]:
     """Show each thread where it stands; with stacks every frame, else one line and no workers."""
-    threads: Sequence[Document] = document.get("threads", ())
+    # Our own thread that took the dump tells nothing.
+    threads: Sequence[Document] = [
+        one for one in document.get("threads", ()) if not (one["own"] and one["current"])
+    ]
     if any("stack" in one for one in threads):
         for alike in _alike(threads):
             one, more = alike[0], len(alike) - 1

@@ -128,7 +128,9 @@ def threads(
     order += [one for one in frames if one not in by_ident]
     for ident in sorted(order, key=lambda one: one != main):
         stack = stack_of(frames[ident])
-        if ident == me:
+        outermost = _outside_of_threading(stack)
+        own = outermost is not None and is_ours(outermost.f_code.co_filename)
+        if ident == me and not own:
             stack = _without_asker(stack)
         thread = by_ident.get(ident)
         running = job_of(stack)
@@ -138,7 +140,6 @@ def threads(
             pools.note(pool, job, "" if job == IN_C else own_place(running or []))
         if len(made) >= _MOST_THREADS:
             continue
-        outermost = _outside_of_threading(stack)
         made.append(
             ThreadSight(
                 name=f"thread {ident}" if thread is None else thread.name,
@@ -150,7 +151,7 @@ def threads(
                 loop=runs.of(ident, stack),
                 executor=None if pool is None else pool.name,
                 job=job,
-                own=outermost is not None and is_ours(outermost.f_code.co_filename),
+                own=own,
                 current=ident == me,
             )
         )
