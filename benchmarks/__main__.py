@@ -33,6 +33,7 @@ ALL = (
     "leak_tracking",
     "leak_check",
     "profiles",
+    "census",
     "observers",
     "labels",
     "recorder",
