@@ -29,6 +29,7 @@ from backstay._base._hook_table import (
 )
 from backstay._base._hooks import Hook
 from backstay._base._rolling_window import RollingWindow
+from backstay._base._roster import Roster
 from backstay._base._statistics import HasStatistics
 from backstay._base._still_frames import StillFrames
 
@@ -72,6 +73,7 @@ __all__ = [
     "MessageReturned",
     "OrphansFound",
     "RollingWindow",
+    "Roster",
     "RunEnded",
     "ScheduleMoved",
     "ScopeEnded",

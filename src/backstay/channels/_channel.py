@@ -19,6 +19,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
+from backstay._base import Roster
 from backstay.channels import _bridge as bridge
 from backstay.channels._channel_state import CLOSED, NOTHING, Mark, Sender
 from backstay.channels._home import ASK_WHEN_PARKING, HomedState
@@ -26,10 +27,12 @@ from backstay.channels._views import RecvOnly, RecvView, SendOnly, SendView
 from backstay.errors import WouldBlock
 from backstay.sync._wake_queue import FAST_OPS, Waiter, here, was_given
 
-__all__ = ["Channel", "ChannelStatistics"]
+__all__ = ["ALIVE", "Channel", "ChannelStatistics"]
 
 T = TypeVar("T")
 
+#: The channels of this process, except those that time-outs and tickers are made of.
+ALIVE: Final[Roster[Channel[Any]]] = Roster()
 _PAUSE: Final[Any] = Mark("pause")
 
 
@@ -89,6 +92,7 @@ class Channel(HomedState[T], SendOnly[T], RecvOnly[T]):
         if maker.f_back is not None and maker.f_globals.get("__name__") == "typing":
             maker = maker.f_back  # Channel[int](...) is made by way of typing
         super().__init__(capacity, name, shared, maker)
+        ALIVE.add(self)
 
     # -- sending -----------------------------------------------------------------
 

@@ -8,6 +8,7 @@ behind, unless somebody kept it to use it again.
 from __future__ import annotations
 
 import asyncio
+import sys
 from asyncio import get_running_loop
 from dataclasses import dataclass
 from types import TracebackType
@@ -22,6 +23,16 @@ from backstay.errors import ChannelClosed
 __all__ = ["Ticker", "TickerStatistics", "after"]
 
 
+class _Feed(Channel[float]):
+    """The channel behind a clockwork. It is on no list: selects make them by the thousand."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str) -> None:
+        # One place, so that a moment waits for its receiver; the next ones are dropped until then.
+        super(Channel, self).__init__(1, name, False, sys._getframe())
+
+
 class _Clockwork(RecvView[float]):
     """A channel of moments, fed by a timer that does not outlive it."""
 
@@ -30,8 +41,7 @@ class _Clockwork(RecvView[float]):
     def __init__(self, name: str) -> None:
         """Make the channel; the timer is the subclass's."""
         self._timer: asyncio.TimerHandle | None = None
-        # One place, so that a moment waits for its receiver; the next ones are dropped until then.
-        self._feed: Channel[float] = Channel(1, name=name)
+        self._feed: Channel[float] = _Feed(name)
         super().__init__(self._feed)
 
     def _drop_timer(self) -> None:

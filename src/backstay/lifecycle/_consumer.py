@@ -37,7 +37,7 @@ from backstay.lifecycle._delivery import Delivery, Subscription
 from backstay.lifecycle._hand import Hand
 from backstay.lifecycle._holding import Holding, identity_of
 from backstay.lifecycle._redelivery import Redelivery, Verdict
-from backstay.lifecycle._steered import Steered
+from backstay.lifecycle._steered import ALIVE, Steered
 from backstay.tasks import Scope
 
 __all__ = ["Consumer"]
@@ -148,6 +148,7 @@ class Consumer(Steered):
         self._broker = BrokerCalls(name, subscription, patience, self._counts)
         self._handling = Histogram()
         self._left: tuple[str, ...] = ()
+        ALIVE.add(self)
 
     # -- what people ask -------------------------------------------------------------
 

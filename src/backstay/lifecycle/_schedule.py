@@ -45,7 +45,7 @@ from backstay.lifecycle._schedule_records import (
     ScheduleState,
     ScheduleStatistics,
 )
-from backstay.lifecycle._steered import Steered
+from backstay.lifecycle._steered import ALIVE, Steered
 from backstay.lifecycle._timetable import Timetable
 from backstay.tasks import Scope
 
@@ -159,6 +159,7 @@ class Schedule(Steered):
         self._took = Histogram()
         self._last_done_at: float | None = None
         self._left: tuple[str, ...] = ()
+        ALIVE.add(self)
 
     # -- what people ask -------------------------------------------------------------
 

@@ -19,9 +19,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from backstay._base import ServiceMoved, now, service_moved
+from backstay._base import Roster, ServiceMoved, now, service_moved
 from backstay.errors import BackstayError, LifecycleMisuse, StartFailed
 from backstay.lifecycle._component import Component, ComponentRecord, hook_of, open_of, task_of
 from backstay.lifecycle._hooks import registered_hooks
@@ -29,11 +29,14 @@ from backstay.lifecycle._leftovers import Leftover, leftovers
 from backstay.lifecycle._readiness import Readiness
 from backstay.lifecycle._start_order import check_needs, startable, stoppable
 
-__all__ = ["Service", "ServiceRecord", "ServiceState", "run_hooks"]
+__all__ = ["ALIVE", "Service", "ServiceRecord", "ServiceState", "run_hooks"]
 
 ServiceState = Literal["new", "starting", "running", "draining", "exited"]
 
 _log = logging.getLogger("backstay.service")
+
+#: The services of this process.
+ALIVE: Final[Roster[Service]] = Roster()
 
 _LAST_S = 1.0  # for a component that was cancelled, to end; then it is abandoned
 _NEVER = float("inf")
@@ -111,6 +114,7 @@ class Service:
         self._asked_at = self._until = _NEVER
         self._failure: StartFailed | None = None
         self._left: list[Leftover] = []
+        ALIVE.add(self)
 
     # -- declaring -------------------------------------------------------------------
 

@@ -6,12 +6,16 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
+from backstay._base import Roster
 from backstay.errors import LifecycleMisuse
 from backstay.tasks import Scope
 
-__all__ = ["Steered"]
+__all__ = ["ALIVE", "Steered"]
+
+#: The consumers and schedules of this process; each enters when it is whole.
+ALIVE: Final[Roster[Steered]] = Roster()
 
 
 class Steered(ABC):

@@ -19,7 +19,8 @@ import pytest
 from prometheus_client.openmetrics import parser
 
 from backstay import Channel, Scope, leak
-from backstay._base import BlockRecord
+from backstay._base import BlockRecord, Roster
+from backstay.channels import Ticker, after
 from backstay.errors import FullError
 from backstay.guard import (
     Admission,
@@ -44,7 +45,7 @@ from backstay.guard import (
 from backstay.lifecycle import Consumer, Every, Health, Schedule, Service
 from backstay.multiloop import Multiloop, SysmonStatistics
 from backstay.observe.admin import AdminServer
-from backstay.observe.metrics import Collector, _collector, _life_figures, unwatch, watch
+from backstay.observe.metrics import Collector, Page, _collector, _life_figures, unwatch, watch
 from backstay.observe.metrics._gc_pauses import GcPauses
 from backstay.observe.metrics._guard_figures import _ROWS
 from backstay.observe.readings import _guard_table
@@ -61,6 +62,13 @@ def _only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     every = _guard_table.guards
     monkeypatch.setattr(
         _guard_table, "guards", lambda: tuple(one for one in every() if id(one) not in theirs)
+    )
+    lists = (_life_figures.CHANNELS, _life_figures.SERVICES, _life_figures.STEERED)
+    others: list[Any] = [one for each in lists for one in each.living()]  # held: ids are used again
+    known = set(map(id, others))
+    living = Roster.living
+    monkeypatch.setattr(
+        Roster, "living", lambda self: [one for one in living(self) if id(one) not in known]
     )
 
 
@@ -154,8 +162,8 @@ async def test_every_kind_of_guard_has_rows() -> None:
         assert any(name.startswith(f"backstay_{kind}_") for name in names), kind
 
 
-async def test_what_is_watched_is_shown_and_not_kept() -> None:
-    """Services, consumers, schedules and channels are named once, and go when they go."""
+async def test_what_lives_is_found_and_not_kept() -> None:
+    """Services, consumers, schedules and channels need nobody to name them, and go when they go."""
 
     async def handle(_: object) -> None: ...
 
@@ -164,24 +172,85 @@ async def test_what_is_watched_is_shown_and_not_kept() -> None:
     service, channel = Service("shop"), Channel[int](4, name="jobs")
     consumer = Consumer("orders", MemoryQueue(), handle)
     schedule = Schedule("nightly", Every(60.0), run)
-    watch(service, channel, consumer, schedule)
     channel.send_nowait(1)
     found = rows(Collector())
     assert found["backstay_service_state", ("shop", "new")] == 1
     assert found["backstay_service_ready", ("shop",)] == 0
+    assert found["backstay_channels", ("jobs",)] == 1
     assert found["backstay_channel_length", ("jobs",)] == 1
     assert found["backstay_consumer_in_hand", ("orders",)] == 0
     assert found["backstay_consumer_acked_total", ("orders",)] == 0
     assert found["backstay_schedule_runs_total", ("nightly", "missed")] == 0
-    unwatch(service)
-    gone = weakref.ref(consumer)
-    del consumer
+    gone = [weakref.ref(one) for one in (service, channel, consumer, schedule)]
+    del service, channel, consumer, schedule
     gc.collect()
-    assert gone() is None
-    names = {name for name, _ in rows(Collector())}
-    assert "backstay_service_state" not in names
-    assert "backstay_consumer_in_hand" not in names
-    assert "backstay_channel_length" in names
+    assert [one() for one in gone] == [None] * 4
+    labels = {label for _, label in rows(Collector())}
+    for name in ("shop", "jobs", "orders", "nightly"):
+        assert all(name not in label for label in labels)
+
+
+async def test_what_lives_can_be_hidden_and_shown_again() -> None:
+    """By whom it disturbs; not everything can be."""
+    service, channel = Service("shop"), Channel[int](4, name="jobs")
+    unwatch(service, channel)
+    unwatch(service)
+    names = {(name, label) for name, label in rows(Collector())}
+    assert ("backstay_service_ready", ("shop",)) not in names
+    assert ("backstay_channels", ("jobs",)) not in names
+    watch(service, channel)
+    found = rows(Collector())
+    assert found["backstay_service_ready", ("shop",)] == 0
+    assert found["backstay_channels", ("jobs",)] == 1
+
+
+async def test_channels_of_one_line_are_one_row() -> None:
+    """Those without a name have that of the line; time-outs and tickers are not told at all."""
+    crowd = [Channel[int](2) for _ in range(50)]
+    line = crowd[0].name
+    for channel in crowd[:3]:
+        channel.send_nowait(1)
+    crowd[3].close()
+    moments = [after(10.0), after(None), Ticker(10.0)]
+    found = rows(Collector())
+    assert line.startswith("test_metrics_collector.py:")
+    assert found["backstay_channels", (line,)] == 50
+    assert found["backstay_channel_length", (line,)] == 3
+    assert found["backstay_channel_capacity", (line,)] == 100
+    assert found["backstay_channel_closed", (line,)] == 1
+    shown = {label[0] for name, label in found if name == "backstay_channels"}
+    assert not any("after" in name or "ticker" in name.lower() for name in shown)
+    del moments
+
+
+def test_names_of_channels_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row stays with its name; one for each user, by mistake, leads to a row of all others."""
+    monkeypatch.setattr(_life_figures, "CHANNELS", alive := Roster[Any]())
+
+    def make(name: str) -> Channel[int]:
+        channel = Channel[int](1, name=name)
+        alive.add(channel)
+        return channel
+
+    chosen = _life_figures.ChannelRows(3)
+
+    def shown() -> dict[str, float]:
+        page = Page()
+        chosen.put(page)
+        (family,) = [one for one in page.families() if one.name == "backstay_channels"]
+        return {row.labels[0][1]: row.value for row in family.samples}
+
+    first = [make("jobs"), make("jobs"), make("b")]
+    assert shown() == {"jobs": 2, "b": 1}
+    users = [make(f"user-{number}") for number in range(5)]
+    assert shown() == {"jobs": 2, "b": 1, "user-0": 1, "other": 4}
+    many = [make("busy") for _ in range(10)]
+    assert shown() == {"jobs": 2, "b": 1, "user-0": 1, "other": 14}
+    del first[-1]
+    assert shown() == {"jobs": 2, "busy": 10, "user-0": 1, "other": 4}
+    users.clear()
+    many.clear()
+    assert shown() == {"jobs": 2}
 
 
 async def test_the_components_of_a_service_are_shown() -> None:
@@ -192,7 +261,6 @@ async def test_the_components_of_a_service_are_shown() -> None:
 
     service = Service("shop", grace=5.0)
     service.task("poller", work)
-    watch(service)
     running = asyncio.create_task(service.run())
     await asyncio.sleep(1)
     found = rows(Collector())
@@ -215,30 +283,16 @@ def test_one_that_cannot_tell_hides_no_other(
 
     channel, service = Channel[int](1, name="fine"), Service("broken")
     monkeypatch.setattr(Service, "record", broken)
-    watch(channel, service)
+    mute = Channel[int](1, name="mute")
+    says = Channel.statistics
+    monkeypatch.setattr(
+        Channel, "statistics", lambda one: broken(one) if one is mute else says(one)
+    )
     found = rows(Collector())
     assert found["backstay_channel_capacity", ("fine",)] == 1
+    assert service.name
+    assert channel.name
     assert "could not tell its statistics" in caplog.text
-
-
-def test_a_list_that_grows_while_it_is_read_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another thread may begin to watch at any moment; one that never stops leaves the page without them."""
-
-    class Growing:
-        def __init__(self, times: int) -> None:
-            self.times = times
-
-        def __iter__(self) -> Any:
-            self.times -= 1
-            if self.times >= 0:
-                raise RuntimeError("Set changed size during iteration")
-            return iter([])
-
-    for times in (3, 100):
-        growing = Growing(times)
-        monkeypatch.setattr(_life_figures, "_watched", growing)
-        assert _life_figures._those() == []
-        assert growing.times < times - 2
 
 
 @pytest.mark.real_loop
@@ -373,7 +427,6 @@ async def test_a_scrape_keeps_nothing_alive() -> None:
     install(exact=True)
     collector = Collector()
     guard, channel = Bulkhead(1, name="gone"), Channel[int](1, name="gone")
-    watch(channel)
 
     async def wait() -> None:
         await asyncio.sleep(100)

@@ -17,7 +17,7 @@ from backstay.multiloop import SysmonStatistics
 from backstay.observe.metrics._families import Exemplar, Family, Page
 from backstay.observe.metrics._gc_pauses import GcPauses
 from backstay.observe.metrics._guard_figures import put_guards
-from backstay.observe.metrics._life_figures import put_lives, put_watched
+from backstay.observe.metrics._life_figures import ChannelRows, put_lives, put_living
 from backstay.observe.metrics._process import put_garbage_collector, put_process
 from backstay.observe.metrics._task_sites import TaskSites, lost_by_site, site_label
 from backstay.observe.metrics._text import encode
@@ -30,6 +30,10 @@ _log = logging.getLogger("backstay.metrics")
 
 #: What of the statistics of an ASGI guard is a level; all the rest only grows.
 _LEVELS: Final = frozenset({"in_flight", "peak_in_flight", "websockets", "adopted_alive"})
+
+
+#: Names of channels with a row of their own.
+_MOST_CHANNELS: Final = 100
 
 
 class Sources:
@@ -96,6 +100,7 @@ class Collector:
             raise ValueError(f"older_than is up to five ages in seconds, not {older_than!r}")
         self.sources = Sources()
         self._tasks = TaskSites(sites, older_than)
+        self._channels = ChannelRows(_MOST_CHANNELS)
         self._guards = guards or GuardTable()
         self._pulses = pulses or Pulses()
         self._pauses = GcPauses()
@@ -142,7 +147,8 @@ class Collector:
                 self._put_loops,
                 self._put_guards,
                 put_lives,
-                put_watched,
+                put_living,
+                self._channels.put,
                 self._put_requests,
                 self._put_leaks,
             ):
