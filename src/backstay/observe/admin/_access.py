@@ -55,7 +55,14 @@ class Access:
         if self.over_network and not self.beyond_loopback and not _is_loopback(asked.host):
             return Refusal(403, f"the Host header {asked.host!r} is not a loopback address")
         site = asked.headers.get("sec-fetch-site", "none")
-        led_here = asked.method == "GET" and asked.headers.get("sec-fetch-mode") == "navigate"
+        # A link to the pages may be followed from anywhere; to a document it could not be read, but
+        # would be made: a page of another site could have profiles taken, in a frame that nobody sees.
+        led_here = (
+            asked.method == "GET"
+            and asked.headers.get("sec-fetch-mode") == "navigate"
+            and asked.headers.get("sec-fetch-dest", "document") == "document"
+            and f"{asked.path}/".startswith(f"{PREFIX}/")
+        )
         if site not in ("none", "same-origin") and not led_here:
             return Refusal(403, "a page of another site asks: open the address itself")
         origin = asked.headers.get("origin")

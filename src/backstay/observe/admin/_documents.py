@@ -109,13 +109,18 @@ class Documents:
         route = self._routes.get(asked.path)
         if route is None:
             known = ", ".join(self._routes)
-            return 404, {"error": f"no document at {asked.path}: there are {known}"}
+            return 404, {"error": f"no document at {asked.path[:100]}: there are {known}"}
         try:
             return route(asked)
         except Exception as error:
             # A diagnostic that fails must not take the plane along; who asked is told.
             _log.exception("the admin plane could not answer %s", asked.path)
             return 500, {"error": f"{asked.path} failed: {type(error).__name__}: {error}"}
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All that can be asked for."""
+        return tuple(self._routes)
 
     # -- samples -----------------------------------------------------------------
 
@@ -127,6 +132,14 @@ class Documents:
         """Take a sample of every tracked loop when it is time."""
         if not self._interval or now() < self._next_sample:
             return
+        self._next_sample = now() + self._interval  # whatever happens now
+        try:
+            self._sample_all()
+        except Exception:
+            # It may read what a program has made of its loops: no reason for the plane to end.
+            _log.exception("the samples for the leak report failed; the next ones may succeed")
+
+    def _sample_all(self) -> None:
         self._close_look.forget(now())
         loops = installed_loops()
         for closed in [loop for loop in self._samplers if loop.is_closed()]:

@@ -8,12 +8,11 @@ refused rather than guessed at.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl
 
-from backstay.observe.desk import Request
+from backstay.observe.desk import Request, encode_json
 
 __all__ = [
     "MAX_BODY_BYTES",
@@ -60,6 +59,20 @@ _PHRASES = {
     504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
 }
+
+#: Headers that decide something: given twice, two readers could each believe another one.
+_ONCE = frozenset(
+    {
+        "authorization",
+        "content-length",
+        "content-type",
+        "host",
+        "origin",
+        "sec-fetch-mode",
+        "sec-fetch-site",
+        "transfer-encoding",
+    }
+)
 
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -135,7 +148,7 @@ def encode_reply(status: int, document: object) -> bytes:
     """Return the whole reply: head and body, JSON unless it is a `Body`, closing the connection."""
     if isinstance(document, Body):
         return encode_body(status, document.content_type, document.data)
-    body = json.dumps(document, default=str, separators=(",", ":")).encode() + b"\n"
+    body = encode_json(document)
     allow = {405: [("Allow", "GET")], 401: [("WWW-Authenticate", "Bearer")]}.get(status, [])
     return encode_body(status, "application/json", body, allow)
 
@@ -174,7 +187,10 @@ def _parse_fields(fields: list[bytes]) -> dict[str, str] | Refusal:
             return Refusal(400, "a header line is not 'name: value'")
         if any((byte < 32 and byte != 9) or byte == 127 for byte in value):
             return Refusal(400, "a header value holds a control character")
-        headers[name.decode("ascii").lower()] = value.strip().decode("latin-1")
+        known = name.decode("ascii").lower()
+        if known in headers and known in _ONCE:
+            return Refusal(400, f"the header {known!r} stands twice: which one is meant?")
+        headers[known] = value.strip().decode("latin-1")
     return headers
 
 

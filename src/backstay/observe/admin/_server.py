@@ -53,6 +53,16 @@ READ_TIMEOUT_S: Final = 5.0
 WRITE_TIMEOUT_S: Final = 10.0
 #: Seconds beyond its own that an errand may take; then its client is let go.
 ERRAND_TIMEOUT_S: Final = 60.0
+#: Errands at once, those counted whose client has left: each has a thread until it is done.
+MAX_ERRANDS: Final = 32
+#: Bytes a second that a client has to take at least, so that nobody stays for days.
+LEAST_RATE: Final = 65_536
+#: Seconds, and bytes, for which what a client still sends is read after the answer. A close with
+#: unread bytes is a reset, and that can destroy an answer which has not been read yet.
+LINGER_S: Final = 1.0
+LINGER_BYTES: Final = 1024 * 1024
+#: Seconds for all desks together to let go of what they hold.
+CLOSE_S: Final = 2.0
 
 _log = logging.getLogger("backstay.admin")
 
@@ -70,14 +80,17 @@ class AdminStatistics:
 class _Connection:
     """One client: bytes in until the head is complete, then bytes out."""
 
-    __slots__ = ("errand", "expires", "inbox", "outbox", "sock")
+    __slots__ = ("cut", "errand", "expires", "idle", "inbox", "outbox", "over", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.inbox = bytearray()
         self.outbox: memoryview | None = None
         self.errand: Errand | None = None  # what is being made for it
+        self.idle = 0  # bytes that came without being asked for
+        self.over = False  # answered: what still comes is read and dropped
         self.expires = now() + READ_TIMEOUT_S
+        self.cut = 0.0  # when the reply has to have been taken, at the latest
 
 
 class AdminServer:
@@ -141,15 +154,25 @@ class AdminServer:
         self._access = Access(check_token(token) if token else "", allow_actions)
         self._desks = open_desks(self._blocks, lambda: self.address, token)
         self._made: deque[tuple[_Connection, Reply]] = deque()  # by the threads of errands
+        self._room = threading.BoundedSemaphore(MAX_ERRANDS)
 
     @property
     def address(self) -> str:
         """What to type as TARGET; empty before `start`."""
         return "" if self._listener is None else self._listener.address
 
+    @property
+    def paths(self) -> dict[str, tuple[str, ...]]:
+        """Every path that is answered, with its methods; for whoever lists or tests them all."""
+        found: dict[str, tuple[str, ...]] = dict.fromkeys(self._documents.paths, ("GET",))
+        for desk in self._desks:
+            found |= dict.fromkeys(desk.paths, desk.methods)
+        return found
+
     def statistics(self) -> AdminStatistics:
         """Return what the plane has done so far."""
-        return AdminStatistics(self.address, len(self._connections), self._answered, self._refused)
+        serving = sum(not one.over for one in list(self._connections))
+        return AdminStatistics(self.address, serving, self._answered, self._refused)
 
     def watch_requests(self, requests: Callable[[], object]) -> None:
         """Show the statistics of a guard that was made after the plane was opened."""
@@ -191,13 +214,13 @@ class AdminServer:
 
     def stop(self) -> None:
         """Close the socket, remove its file and end the thread; harmless when repeated."""
-        self._stopping = True
-        if self._thread is None or self._thread is threading.current_thread():
+        if self._thread is None:
             return
-        try:
+        self._stopping = True
+        if self._thread is threading.current_thread():
+            return
+        with suppress(OSError):  # stopped before, or it has ended by itself
             self._wake_out.send(b"\0")
-        except OSError:
-            return  # stopped before
         self._thread.join(WRITE_TIMEOUT_S)
 
     def remove_file(self) -> None:
@@ -264,6 +287,9 @@ class AdminServer:
         peer = peer_of(sock)
         if peer is not None and peer[1] not in (0, os.geteuid()):
             return Refusal(403, f"this process belongs to user {os.geteuid()}, not to {peer[1]}")
+        for over in [one for one in self._connections if one.over]:
+            if len(self._connections) >= MAX_CONNECTIONS:
+                self._close(over)
         if len(self._connections) >= MAX_CONNECTIONS:
             return Refusal(503, f"{MAX_CONNECTIONS} connections are open already: try again")
         return None
@@ -278,11 +304,17 @@ class AdminServer:
             pass
         except OSError:
             self._close(connection)  # reset by the client: its business
+        except Exception:
+            # One answer that fails must not take the plane along.
+            _log.exception("the admin plane could not serve a request")
+            self._close(connection)
 
     def _receive(self, connection: _Connection) -> None:
         data = connection.sock.recv(4096)
-        if connection.errand is not None:
-            if not data:  # the client has gone: nobody needs its profile
+        if connection.errand is not None or connection.over:
+            connection.idle += len(data)
+            # The client has gone, and nobody needs its profile; or it floods us.
+            if not data or connection.idle > LINGER_BYTES:
                 self._close(connection)
             return
         connection.inbox += data
@@ -306,15 +338,21 @@ class AdminServer:
         methods = ("GET",) if desk is None else desk.methods
         if asked.method not in methods:
             known = {
-                "error": f"{asked.path} is for {' and '.join(methods)}, not for {asked.method}"
+                "error": f"{asked.path[:100]} is for {' and '.join(methods)}, not for {asked.method}"
             }
             self._hand_out(
                 connection, replace(as_json(known, 405), headers=(("Allow", ", ".join(methods)),))
             )
         elif desk is None:
             status, document = self._documents.answer(asked)
+            try:
+                reply = encode_reply(status, document)
+            except Exception as error:  # somebody's statistics are no document
+                _log.exception("the answer to %s is no document", asked.path)
+                status, told = 500, f"{asked.path} is no document: {type(error).__name__}: {error}"
+                reply = encode_reply(status, {"error": told})
             self._count(status)
-            self._put(connection, encode_reply(status, document))
+            self._put(connection, reply)
         else:
             self._ask(desk, connection, asked)
 
@@ -330,9 +368,16 @@ class AdminServer:
         if isinstance(found, Reply):
             self._hand_out(connection, found)
             return
+        if not self._room.acquire(blocking=False):
+            busy = f"{MAX_ERRANDS} answers are being made already: try again"
+            self._hand_out(connection, found.refuse(503, busy))
+            return
         connection.errand = found
         connection.expires = now() + found.longest_s + ERRAND_TIMEOUT_S
-        found.start(lambda reply: self._take_over(connection, reply))
+        found.start(
+            lambda reply: self._take_over(connection, reply),
+            ended=self._room.release,
+        )
 
     def _count(self, status: int) -> None:
         if status < 400 or status == 503:
@@ -343,6 +388,7 @@ class AdminServer:
     def _put(self, connection: _Connection, reply: bytes) -> None:
         connection.outbox = memoryview(reply)
         connection.expires = now() + WRITE_TIMEOUT_S
+        connection.cut = connection.expires + len(reply) / LEAST_RATE
         self._selector.modify(connection.sock, selectors.EVENT_WRITE, connection)
 
     def _take_over(self, connection: _Connection, reply: Reply) -> None:
@@ -370,23 +416,24 @@ class AdminServer:
         assert connection.outbox is not None
         sent = connection.sock.send(connection.outbox)
         connection.outbox = connection.outbox[sent:]
-        connection.expires = now() + WRITE_TIMEOUT_S
+        connection.expires = min(connection.cut, now() + WRITE_TIMEOUT_S)
         if not connection.outbox:
             self._finish(connection)
 
     def _finish(self, connection: _Connection) -> None:
-        """Close so that the reply arrives: unread bytes would turn the close into a reset."""
-        with suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_WR)
-            for _ in range(16):  # bounded: who sends more than 64 KiB of garbage gets the reset
-                if not connection.sock.recv(4096):
-                    break
-        self._close(connection)
+        """Close so that the reply arrives: say that it ends here, and read until the client does."""
+        connection.sock.shutdown(socket.SHUT_WR)
+        connection.outbox = None
+        connection.over = True
+        connection.expires = now() + LINGER_S
+        self._selector.modify(connection.sock, selectors.EVENT_READ, connection)
+        self._receive(connection)  # most have nothing more to say, and some have gone
 
     def _expire(self) -> None:
         at = now()
         for connection in [one for one in self._connections if one.expires <= at]:
-            if connection.outbox is None and connection.inbox and connection.errand is None:
+            silent = connection.outbox is None and connection.errand is None
+            if silent and connection.inbox and not connection.over:
                 late = Refusal(408, f"the request did not arrive within {READ_TIMEOUT_S:g} s")
                 self._reply(connection, late)
                 connection.expires = at + 0.5
@@ -402,13 +449,34 @@ class AdminServer:
             connection.sock.close()
 
     def _close_all(self, listener: Listener) -> None:
-        self._documents.metrics.stop()
+        with suppress(Exception):  # of others: what is ours is closed whatever happens
+            self._documents.metrics.stop()
         for connection in list(self._connections):
             self._close(connection)
         self._selector.close()
         listener.close()
         self._wake_in.close()
         self._wake_out.close()
+        self._close_desks()
+
+    def _close_desks(self) -> None:
+        """Have the desks let go of what they hold; one that hangs is left behind."""
+        closer = threading.Thread(target=self._close_each, name="backstay-admin-end", daemon=True)
+        try:
+            closer.start()
+        except RuntimeError:  # the interpreter ends, or there is no thread to be had
+            self._close_each()
+        else:
+            closer.join(CLOSE_S)
+            if closer.is_alive():
+                _log.warning("a desk of the admin plane did not close within %g s", CLOSE_S)
+
+    def _close_each(self) -> None:
+        for desk in self._desks:
+            try:
+                desk.close()
+            except Exception:
+                _log.exception("%s could not be closed", type(desk).__name__)
 
     def drop_socket(self) -> None:
         """In a forked child: drop the parent's socket, or clients would wait for us in vain."""

@@ -6,7 +6,7 @@ thread of its own while the plane serves others.
 
 from backstay.observe.desk._desk import Desk
 from backstay.observe.desk._errand import Errand, Wait
-from backstay.observe.desk._reply import Reply, as_json, refusal
+from backstay.observe.desk._reply import Reply, as_json, encode_json, refusal
 from backstay.observe.desk._request import Request
 
-__all__ = ["Desk", "Errand", "Reply", "Request", "Wait", "as_json", "refusal"]
+__all__ = ["Desk", "Errand", "Reply", "Request", "Wait", "as_json", "encode_json", "refusal"]

@@ -28,6 +28,22 @@ class Desk(Protocol):
         """The methods it knows: ("GET",), or ("GET", "POST") when it can act."""
         ...
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every document that can be asked for, for whoever lists or tests them all.
+
+        Where a path has a part that varies (the number of a probe), one that need not exist.
+        """
+        ...
+
     def answer(self, asked: Request) -> Reply | Errand:
         """Return the reply, or an errand that the plane starts. Called in the plane's thread."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds: threads, windows, files, documents kept.
+
+        The plane calls it once, when it ends, and gives all desks together a second or two; so it
+        asks threads to end, and does not wait for them.
+        """
         ...

@@ -48,26 +48,45 @@ class Errand:
         self._refuse = refuse
         self._abandoned = threading.Event()
 
-    def start(self, deliver: Callable[[Reply], None]) -> None:
-        """Make the reply in a thread of its own, and give it to `deliver` there."""
+    def start(
+        self, deliver: Callable[[Reply], None], *, ended: Callable[[], None] = lambda: None
+    ) -> None:
+        """Make the reply in a thread of its own, and give it to `deliver` there.
+
+        Args:
+            deliver: is given the reply, unless the errand was abandoned.
+            ended: is called when the thread has nothing more to do, however it went.
+        """
         thread = threading.Thread(
-            target=self._run, args=(deliver,), name=f"backstay-{self.name}", daemon=True
+            target=self._run, args=(deliver, ended), name=f"backstay-{self.name}", daemon=True
         )
         try:
             thread.start()
         except RuntimeError as error:  # the process has as many threads as it may have, or ends
             self._done()
+            ended()
             deliver(self._refuse(503, f"no thread could be started to make it: {error}"))
 
     def abandon(self) -> None:
         """Nobody waits for it any more: clean up and end soon."""
         self._abandoned.set()
 
-    def _run(self, deliver: Callable[[Reply], None]) -> None:
+    def refuse(self, status: int, reason: str) -> Reply:
+        """Return a refusal in the form that clients of this errand expect.
+
+        Args:
+            status: of HTTP.
+            reason: one sentence.
+        """
+        self._done()
+        return self._refuse(status, reason)
+
+    def _run(self, deliver: Callable[[Reply], None], ended: Callable[[], None]) -> None:
         try:
             reply = self._try()
         finally:
             self._done()
+            ended()
         if not self._abandoned.is_set():
             deliver(reply)
 

@@ -50,6 +50,7 @@ class Board:
         self._probes: dict[int, Probe] = {}
         self._asked: dict[int, float] = {}
         self._last = 0
+        self._closed = False
         self._thread: threading.Thread | None = None
         self._active: dict[int, tuple[Probe, ...]] = {}  # by the identity of the code
         self._switch = (
@@ -88,6 +89,8 @@ class Board:
         read = [parse_expression(text) for text in expressions]
         place = find_place(where)
         with self._guard:
+            if self._closed:  # an order was under way when the plane ended
+                raise UsageError("the plane was closed: its probes have ended with it")
             if sum(probe.open for probe in self._probes.values()) >= MOST_PROBES:
                 raise UsageError(f"{MOST_PROBES} probes are set already: wait for one to end")
             self._last += 1
@@ -124,11 +127,14 @@ class Board:
                 self._rewatch()
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them, and take no more."""
         with self._guard:
             for probe in self._probes.values():
                 probe.close("the plane was closed")
+            self._closed = True
             self._rewatch()
+            self._probes.clear()  # the thread that looks after them ends with the last one
+            self._asked.clear()
             self._changed.notify_all()
 
     # -- the program's threads -------------------------------------------------

@@ -18,6 +18,8 @@ from backstay.observe.probe._probe import Probe
 __all__ = ["ProbeDesk"]
 
 _PREFIX: Final = "/v1/probes"
+#: Characters of a refusal.
+_LONGEST: Final = 500
 _FIELDS: Final = frozenset({"at", "expressions", "hits", "seconds", "rate"})
 # To look through everything that the garbage collector knows, and for every loop to come round.
 _LONGEST_S: Final = 10.0
@@ -27,6 +29,7 @@ class ProbeDesk:
     """Sets probes and tells their hits."""
 
     prefixes = (_PREFIX,)
+    paths = (_PREFIX, f"{_PREFIX}/1")
     methods = ("GET", "POST")
 
     def __init__(self, board: Board | None = None) -> None:
@@ -40,13 +43,17 @@ class ProbeDesk:
             return self._tell(name, asked.query)
         try:
             order: dict[str, Any] = json.loads(asked.body)
-        except ValueError:
-            return refusal(400, "the body is not JSON")
+        except (ValueError, RecursionError):
+            return refusal(400, "the body is not JSON, or is deeper than an order can be")
         if not isinstance(order, dict):
             return refusal(400, "the body is not a JSON object")
         if name:
             return self._remove(name, order)
         return Errand("probe", _LONGEST_S, lambda _: self._set(order))
+
+    def close(self) -> None:
+        """Take all probes away: nobody can read their hits any more."""
+        self._board.close()
 
     def _tell(self, name: str, query: Mapping[str, str]) -> Reply:
         if not name:
@@ -64,7 +71,8 @@ class ProbeDesk:
         try:
             return as_json(_described(_set(self._board, order)))
         except UsageError as error:
-            return refusal(400, str(error))
+            told = str(error)  # of what was sent, which may be long
+            return refusal(400, told if len(told) <= _LONGEST else f"{told[:_LONGEST]}…")
 
     def _remove(self, name: str, order: Mapping[str, Any]) -> Reply:
         probe = self._find(name)

@@ -63,6 +63,14 @@ class Desk:
     _busy: set[str] = field(default_factory=set[str])
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The index, and one path for each kind."""
+        return (f"{PREFIX}/", *(f"{PREFIX}/{one.name}" for one in self.kinds))
+
+    def close(self) -> None:
+        """Hold nothing: a profile ends with the errand that makes it."""
+
     def answer(self, asked: Request) -> Reply | Errand:
         """Return the index, a refusal, or an errand that makes the profile."""
         name = asked.path.removeprefix(PREFIX).strip("/")

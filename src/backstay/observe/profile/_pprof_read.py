@@ -17,6 +17,9 @@ __all__ = ["from_pprof"]
 
 #: Bytes of an unpacked profile; a million samples have about 100 MB.
 _MOST_BYTES = 256 * 1024 * 1024
+#: Frames of all its stacks together. One location can stand for many frames, and can be named many
+#: times, so that some kB could become more than fits into memory; a million samples have 50 million.
+_MOST_FRAMES = 100_000_000
 _HALF, _MINUS = 1 << 63, 1 << 64
 
 _Field = tuple[int, int | bytes]
@@ -65,6 +68,7 @@ class _Reader:
     strings: list[str] = field(default_factory=list[str])
     functions: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
     locations: dict[int, tuple[Frame, ...]] = field(default_factory=dict[int, tuple[Frame, ...]])
+    frames: int = 0
 
     def profile(self) -> Profile:
         fields = list(_fields(self.data))
@@ -127,7 +131,11 @@ class _Reader:
         for number, value in _fields(body):
             if number == 1:
                 for place in _numbers(value):
-                    stack += self.locations[place]
+                    frames = self.locations[place]
+                    self.frames += len(frames)
+                    if self.frames > _MOST_FRAMES:
+                        raise _Broken(f"its stacks have more than {_MOST_FRAMES:,} frames")
+                    stack += frames
             elif number == 2:
                 values += [_signed(one) for one in _numbers(value)]
             elif number == 3:

@@ -32,7 +32,11 @@ class RecorderDesk:
     """
 
     prefixes = ("/v1/timeline", "/v1/trace", "/debug/pprof/trace")
+    paths = prefixes
     methods = ("GET",)
+
+    def close(self) -> None:
+        """Hold nothing: a recorder of its own ends with the errand that needs it."""
 
     def answer(self, asked: Request) -> Reply | Errand:
         """Return a document or a file, or an errand that makes it."""

@@ -15,7 +15,7 @@ from backstay._base import now
 from backstay.errors import TargetGone, UsageError
 from backstay.observe.desk import Reply
 from backstay.observe.target._location import default_directory, default_socket, known_sockets
-from backstay.observe.target._sockets import connectable, remove_dead_sockets
+from backstay.observe.target._sockets import connectable, peer_of, remove_dead_sockets
 
 __all__ = ["AdminClient"]
 
@@ -34,10 +34,20 @@ _OWN_FIELDS = frozenset(
     }
 )
 
+#: Digits of a pid; the kernel's largest has seven.
+_LONGEST_PID = 10
+
+#: Characters of a refusal that are shown.
+_LONGEST_REASON = 2000
+
 _HINT = (
     "start it with 'backstay run', open a plane with backstay.observe.admin.AdminServer(), or load one into "
     "the running process with 'backstay attach PID --inject'"
 )
+
+
+class _TooLong(Exception):
+    """An answer that is longer than it may be; carries the limit."""
 
 
 class AdminClient:
@@ -105,16 +115,11 @@ class AdminClient:
             UsageError: the target is not a pid, path or URL, or the plane refuses the path.
         """
         status_line, fields, body = self._checked(self._ask(path))
-        sizes = [
-            int(field[15:]) for field in fields if field.lower().startswith(b"content-length:")
-        ]
-        if sizes and len(body) < sizes[0]:
-            raise TargetGone(
-                f"{self._target}: the answer to {path} breaks off after {len(body)} bytes: "
-                f"has the process ended?"
-            )
+        self._whole(fields, body, path)
         if status_line.split(b" ")[1] != b"200":
-            reason = body.decode("utf-8", "replace").strip() or status_line.decode("latin-1")
+            reason = _shown(body.decode("utf-8", "replace")) or _shown(
+                status_line.decode("latin-1")
+            )
             raise UsageError(f"{self._target} refuses {path}: {reason}")
         return body
 
@@ -132,11 +137,7 @@ class AdminClient:
         status_line, fields, body = self._checked(self._ask(path, most_bytes=most_bytes))
         named = [field.partition(b":") for field in fields]
         told = {name.lower(): value.strip().decode("latin-1") for name, _, value in named}
-        if len(body) < int(told.get(b"content-length", "0")):
-            raise TargetGone(
-                f"{self._target}: the answer to {path} breaks off after {len(body)} bytes: "
-                f"has the process ended?"
-            )
+        self._whole(fields, body, path)
         kept = [
             (name.decode("latin-1"), value.strip().decode("latin-1"))
             for name, _, value in named
@@ -145,13 +146,29 @@ class AdminClient:
         kind = told.get(b"content-type", "application/octet-stream")
         return Reply(int(status_line.split(b" ")[1]), kind, body, tuple(kept))
 
+    def _whole(self, fields: list[bytes], body: bytes, path: str) -> None:
+        """Make sure that a body is as long as it was said to be."""
+        for field in fields:
+            name, _, told = field.partition(b":")
+            size = told.strip()
+            if name.lower() == b"content-length" and not (size.isdigit() and len(size) < 16):
+                raise self._foreign(field)
+            if name.lower() == b"content-length" and len(body) < int(size):
+                raise self._broken_off(path, body)
+
     def _ask(self, path: str, body: bytes | None = None, most_bytes: int | None = None) -> bytes:
+        if not (path.isascii() and path.isprintable() and path.startswith("/") and " " not in path):
+            raise UsageError(f"{path[:100]!r} is no path of an admin plane: write it as in a URL")
         until = now() + self._timeout
         sock = self._connect(until)
         try:
             with suppress(BrokenPipeError):  # a refusal may be waiting to be read
                 sock.sendall(self._request(path, body))
             return _read_all(sock, until, _MAX_REPLY_BYTES if most_bytes is None else most_bytes)
+        except _TooLong as error:
+            raise TargetGone(
+                f"{self._target}: the answer to {path} has more than {error.args[0]:,} bytes"
+            ) from error
         except TimeoutError as error:
             raise TargetGone(
                 f"{self._target}: no answer within {self._timeout:g} s: the process is stopped or "
@@ -176,6 +193,8 @@ class AdminClient:
     def _connect(self, until: float) -> socket.socket:
         target = self._target
         if target.isdecimal():
+            if len(target) > _LONGEST_PID:
+                raise TargetGone(f"no process with pid {target[:20]}: the number is too long")
             return self._connect_pid(int(target), until)
         if target.startswith(("http://", "https://")):
             return self._connect_url(target, until)
@@ -195,13 +214,27 @@ class AdminClient:
         for path in known_sockets(pid):
             with suppress(OSError):
                 if stat.S_ISSOCK(path.lstat().st_mode):
-                    return self._connect_unix(path, until, pid)
+                    return self._checked_peer(self._connect_unix(path, until, pid), path, pid)
         if not _exists(pid):
             raise TargetGone(f"no process with pid {pid}: it has ended, or the number is wrong")
         raise TargetGone(
             f"process {pid} runs without an admin plane (no socket at {default_socket(pid)}): "
             f"{_HINT}; when it was given another place, use that path as TARGET"
         )
+
+    def _checked_peer(self, sock: socket.socket, path: Path, pid: int) -> socket.socket:
+        """Make sure whose socket it is, before a token is told: anybody can put one into /tmp."""
+        peer = peer_of(sock)
+        trusted = {0, os.geteuid()}
+        with suppress(OSError):
+            trusted.add(os.stat(f"/proc/{pid}").st_uid)
+        if peer is not None and peer[1] not in trusted:
+            sock.close()
+            raise TargetGone(
+                f"the socket {path} belongs to user {peer[1]}, and process {pid} does not: "
+                f"somebody pretends to be it; name its real socket as TARGET"
+            )
+        return sock
 
     def _connect_unix(self, path: Path, until: float, pid: int | None = None) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -255,24 +288,34 @@ class AdminClient:
         status_line, *fields = head.split(b"\r\n")
         parts = status_line.split(b" ")
         ours = any(line.lower() == b"server: backstay-admin" for line in fields)
-        if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not ours:
-            raise TargetGone(
-                f"{self._target} is not a Backstay endpoint (it answered {status_line[:40]!r}): "
-                f"TARGET is the admin plane, not the port of the application"
-            )
+        said = parts[1] if len(parts) > 1 else b""
+        if not (len(said) == 3 and said.isdigit() and parts[0].startswith(b"HTTP/1.") and ours):
+            raise self._foreign(status_line)
         return status_line, fields, body
+
+    def _foreign(self, said: bytes) -> TargetGone:
+        return TargetGone(
+            f"{self._target} is not a Backstay endpoint (it answered {said[:40]!r}): "
+            f"TARGET is the admin plane, not the port of the application"
+        )
+
+    def _broken_off(self, path: str, body: bytes) -> TargetGone:
+        return TargetGone(
+            f"{self._target}: the answer to {path} breaks off after {len(body)} bytes: "
+            f"has the process ended?"
+        )
 
     def _decode(self, reply: bytes, path: str) -> dict[str, Any]:
         status_line, _, body = self._checked(reply)
         try:
             document: dict[str, Any] = json.loads(body)
-        except ValueError as error:
-            raise TargetGone(
-                f"{self._target}: the answer to {path} breaks off after {len(body)} bytes: "
-                f"has the process ended?"
-            ) from error
+        except (ValueError, RecursionError) as error:
+            raise self._broken_off(path, body) from error
+        if not isinstance(document, dict):
+            raise self._foreign(body)
         if status_line.split(b" ")[1] not in (b"200", b"202", b"503") or "error" in document:
-            raise UsageError(f"{self._target} refuses {path}: {document.get('error', status_line)}")
+            reason = _shown(str(document.get("error") or status_line))
+            raise UsageError(f"{self._target} refuses {path}: {reason}")
         return document
 
 
@@ -288,7 +331,13 @@ def _read_all(sock: socket.socket, until: float, most_bytes: int) -> bytes:
             return b"".join(chunks)
         chunks.append(chunk)
         size += len(chunk)
-    raise TimeoutError
+    raise _TooLong(most_bytes)
+
+
+def _shown(text: str) -> str:
+    """Return what a target said as one line that cannot steer a terminal."""
+    cut = " ".join(text.split())[:_LONGEST_REASON]
+    return "".join(one if one.isprintable() else "?" for one in cut)
 
 
 def _exists(pid: int) -> bool:

@@ -41,10 +41,12 @@ class Assets:
 
     Attributes:
         prefixes: "/ui".
+        paths: some of what is below it.
         methods: GET.
     """
 
     prefixes = (PREFIX,)
+    paths = (PREFIX, f"{PREFIX}/", f"{PREFIX}/app.css", f"{PREFIX}/enter")
     methods = ("GET",)
 
     def __init__(self, token: str = "") -> None:
@@ -66,6 +68,9 @@ class Assets:
         if body is None:
             return refusal(404, f"no page at {asked.path}: the pages are at {PREFIX}/")
         return Reply(200, _TYPES[name.rpartition(".")[2]], body, HEADERS)
+
+    def close(self) -> None:
+        """Hold nothing: the files are the package's."""
 
     def _enter(self, told: str) -> Reply:
         """Give a browser that knows the token a cookie that stands for it."""

@@ -43,12 +43,18 @@ class UiDesk:
 
     Attributes:
         prefixes: the paths of its documents.
+        paths: all of them.
         methods: GET.
     """
 
     prefixes = (
         *("/v1/now", "/v1/top", "/v1/tasks", "/v1/scopes", "/v1/waits"),
         *(_SAVED, _INCIDENTS, _PROCESSES),
+    )
+    paths = (
+        *prefixes,
+        *("/v1/tasks/members", "/v1/tasks/one", f"{_SAVED}/make", f"{_SAVED}/flame"),
+        *(f"{_SAVED}/file", f"{_INCIDENTS}/make", f"{_PROCESSES}/1/v1/statistics"),
     )
     methods = ("GET",)
 
@@ -78,8 +84,8 @@ class UiDesk:
         """Return an errand for what there is, and a refusal for the rest."""
         make = self._maker(asked)
         if make is None:
-            known = ", ".join(self._documents)
-            return refusal(404, f"no document at {asked.path}: there are {known}")
+            known = ", ".join(self.paths)
+            return refusal(404, f"no document at {asked.path[:100]}: there are {known}")
 
         def safely(wait: Wait) -> Reply:
             try:
@@ -89,6 +95,12 @@ class UiDesk:
 
         longest = _LONGEST_LOOK_S if asked.path.endswith("/make") else _LONGEST_S
         return Errand(f"ui{asked.path.replace('/', '-')[:40]}", longest, safely)
+
+    def close(self) -> None:
+        """Forget the looks, profiles and diagnoses that are kept."""
+        self._surveyor.close()
+        self._shelf.close()
+        self._incidents.close()
 
     def _maker(self, asked: Request) -> Callable[[Wait], Reply] | None:
         path, query = asked.path, asked.query

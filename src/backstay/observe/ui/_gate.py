@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import hmac
 import html
+import io
+import logging
 import secrets
+import socket
+import sys
 import threading
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+from backstay._base import now
 from backstay.errors import BackstayError, UsageError
 from backstay.observe.desk import Reply, refusal
 from backstay.observe.target import AdminClient
@@ -26,13 +32,20 @@ __all__ = ["Gate"]
 
 #: Requests served at once; a browser opens six connections to a host.
 _MOST_AT_ONCE: Final = 24
-#: Seconds to send a request, and for the plane to answer it; profiles take as long as asked.
+#: Seconds to send a whole request, and for the plane to answer it; profiles take as long as asked.
 _READ_S: Final = 10.0
 _ANSWER_S: Final = 75.0
 _PROFILE_S: Final = 375.0
 _LONGEST_TARGET: Final = 4096
 
 _READABLE: Final = ("/ui/", "/v1/", "/debug/pprof/")
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+    b"%d requests are being answered: try again\n" % _MOST_AT_ONCE
+)
+
+_log = logging.getLogger("backstay.ui")
+
 _PAGES: Final = frozenset({"/metrics", "/livez", "/readyz", "/healthz"})
 
 
@@ -66,7 +79,6 @@ class Gate:
         self._secret = secrets.token_urlsafe(32)
         self._used = False
         self._guard = threading.Lock()
-        self._busy = threading.Semaphore(_MOST_AT_ONCE)
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
@@ -83,13 +95,11 @@ class Gate:
             owner = gate
 
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+            self._server = _Server(("127.0.0.1", self.port), Handler)
         except OSError as error:
             raise UsageError(
                 f"cannot listen at 127.0.0.1:{self.port} ({error.strerror}): give another --port"
             ) from error
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/?token={self._ticket}"
         self._thread = threading.Thread(
@@ -131,6 +141,10 @@ class Gate:
                 f"The browser asked for the host <code>{html.escape(host[:80])}</code>. "
                 f"Open <code>http://127.0.0.1:{self.port}/</code> itself.",
             )
+        if not (target.startswith("/") and target.isascii() and target.isprintable()) or (
+            target.startswith("//")
+        ):
+            return refusal(400, f"{target[:100]!a} is no path: it starts with one /")
         parts = urlsplit(target)
         told = parse_qs(parts.query).get("token", [""])[0] if parts.path == "/" else ""
         if told and not self._knows(headers):
@@ -193,6 +207,57 @@ def _stranger() -> Reply:
     )
 
 
+class _Server(ThreadingHTTPServer):
+    """Takes so many connections at once and no more: each has a thread."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64  # of five, the sixth would wait a second for its next try
+
+    def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
+        self._room = threading.BoundedSemaphore(_MOST_AT_ONCE)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+            return
+        with suppress(OSError):  # the answer is a courtesy; the close is what counts
+            request.send(_FULL)
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):  # a browser that has gone is no news
+            _log.exception("a request could not be answered")
+
+
+class _InTime(io.RawIOBase):
+    """What comes from a socket, until a moment: a byte now and then does not keep it open."""
+
+    def __init__(self, sock: socket.socket, until: float) -> None:
+        self._sock = sock
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - now()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        try:
+            return self._sock.recv_into(buffer)
+        finally:
+            self._sock.settimeout(_READ_S)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Takes a request off the wire."""
 
@@ -201,18 +266,18 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = _READ_S
 
+    def setup(self) -> None:
+        """Read the request against the clock."""
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_InTime(self.connection, now() + _READ_S))
+
     def do_GET(self) -> None:
-        """Answer, or say that too many ask."""
-        if not self.owner._busy.acquire(blocking=False):
-            self._send(refusal(503, f"{_MOST_AT_ONCE} requests are being answered: try again"))
-            return
-        try:
-            if len(self.path) > _LONGEST_TARGET:
-                self._send(refusal(414, f"the path is longer than {_LONGEST_TARGET} characters"))
-            else:
-                self._send(self.owner.answer(self.path, self.headers))
-        finally:
-            self.owner._busy.release()
+        """Answer."""
+        if len(self.path) > _LONGEST_TARGET:
+            self._send(refusal(414, f"the path is longer than {_LONGEST_TARGET} characters"))
+        else:
+            self._send(self.owner.answer(self.path, self.headers))
 
     def _send(self, reply: Reply) -> None:
         self.close_connection = True

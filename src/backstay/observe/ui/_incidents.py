@@ -46,6 +46,10 @@ class Incidents:
             told["document"] = found["document"]
         return told
 
+    def close(self) -> None:
+        """Forget them all."""
+        self._kept.clear()
+
     def make(self, query: Mapping[str, str], wait: Wait) -> Reply:
         """Look for some seconds, and keep what was found.
 

@@ -36,11 +36,18 @@ class Shelf:
         self._guard = threading.Lock()
         self._kept: OrderedDict[str, tuple[dict[str, Any], bytes]] = OrderedDict()
         self._number = 0
+        self._closed = False
 
     def list(self) -> dict[str, Any]:
         """Return what is kept, the latest first."""
         with self._guard:
             return {"profiles": [told for told, _ in reversed(self._kept.values())]}
+
+    def close(self) -> None:
+        """Forget them all, and keep nothing more."""
+        with self._guard:
+            self._kept.clear()
+            self._closed = True
 
     def packed(self, name: str) -> Reply:
         """Return a kept profile as a pprof file."""
@@ -76,6 +83,8 @@ class Shelf:
                 "made_at": round(wall(), 3),
                 "bytes": len(made.body),
             }
+            if self._closed:
+                return refusal(503, "the admin plane has ended")
             self._kept[name] = told, made.body
             while len(self._kept) > 1 and (
                 len(self._kept) > _MOST

@@ -122,6 +122,10 @@ class Surveyor:
         self._taking = threading.Lock()
         self._last: Survey | None = None
 
+    def close(self) -> None:
+        """Forget what was seen."""
+        self._last = None
+
     def survey(self, *, fresh: bool = False) -> Survey:
         """Return a look that is fresh enough; whoever comes while one is taken waits for it.
 
