@@ -17,6 +17,7 @@ import backstay
 from backstay.guard import Breaker, Policy
 from backstay.observe.admin import AdminServer
 from backstay.observe.metrics import Collector
+from backstay.observe.recorder import Recorder
 
 AUDITS: list[asyncio.Task[bool]] = []
 POLICY = Policy("pay", breaker=Breaker(name="bank"))
@@ -47,9 +48,8 @@ async def main(port: int, *, leaky: bool) -> None:
     backstay.install()
     stay = [asyncio.create_task(forever()) for _ in range(30)]
     running: set[asyncio.Task[None]] = set()
-    with AdminServer(
-        f"127.0.0.1:{port}", leak_interval=0, metrics=Collector(older_than=(1.0, 600.0))
-    ):
+    collector = Collector(older_than=(1.0, 600.0))
+    with Recorder(), AdminServer(f"127.0.0.1:{port}", leak_interval=0, metrics=collector):
         for number in itertools.count(1):
             if number % 10 == 0:
                 running.add(asyncio.create_task(session()))

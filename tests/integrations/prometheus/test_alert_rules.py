@@ -254,3 +254,11 @@ def test_a_real_prometheus_reads_all_of_it(server: Any, apps: Apps) -> None:
     assert float(recorded[0]["value"][1]) > 10
     kinds = api(server, "metadata", metric="backstay_policy_duration_seconds")
     assert kinds["backstay_policy_duration_seconds"][0]["type"] == "histogram"
+    ready = api(server, "query", query="instance_loop:backstay_loop_ready_seconds:p99_rate5m")
+    free = api(server, "query", query="instance_loop:backstay_loop_free:ratio_rate5m")
+    for told in (ready, free):
+        found = {one["metric"]["instance"]: float(one["value"][1]) for one in told["result"]}
+        assert set(found) == set(map(apps.place, apps.ports))
+        assert all(0 < value < 1 for value in found.values())
+    kinds = api(server, "metadata", metric="backstay_loop_step_seconds")
+    assert kinds["backstay_loop_step_seconds"][0]["type"] == "histogram"

@@ -45,7 +45,14 @@ from backstay.guard import (
 from backstay.lifecycle import Consumer, Every, Health, Schedule, Service
 from backstay.multiloop import Multiloop, SysmonStatistics
 from backstay.observe.admin import AdminServer
-from backstay.observe.metrics import Collector, Page, _collector, _life_figures, unwatch, watch
+from backstay.observe.metrics import (
+    Collector,
+    Page,
+    _collector,
+    _life_figures,
+    unwatch,
+    watch,
+)
 from backstay.observe.metrics._gc_pauses import GcPauses
 from backstay.observe.metrics._guard_figures import _ROWS
 from backstay.observe.readings import _guard_table

@@ -19,6 +19,7 @@ from backstay.observe.metrics._gc_pauses import GcPauses
 from backstay.observe.metrics._guard_figures import put_guards
 from backstay.observe.metrics._life_figures import ChannelRows, put_lives, put_living
 from backstay.observe.metrics._process import put_garbage_collector, put_process
+from backstay.observe.metrics._step_figures import put_steps
 from backstay.observe.metrics._task_sites import TaskSites, lost_by_site, site_label
 from backstay.observe.metrics._text import encode
 from backstay.observe.readings import GuardTable, Pulses
@@ -145,6 +146,7 @@ class Collector:
                 self._put_process,
                 self._put_tasks,
                 self._put_loops,
+                put_steps,
                 self._put_guards,
                 put_lives,
                 put_living,

@@ -231,7 +231,6 @@ def _share(part: int, whole: Counter[str]) -> float:
 
 def _steps_of(recorder: Recorder) -> dict[int, dict[str, Any]]:
     """Return what was counted on each loop, by its address."""
-    recorder.follow()
     return {
         id(loop): {
             "count": said.steps,
