@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from backstay.leak import Deadlock
+from backstay.leak._places import relative
 from backstay.observe.dump._groups import Group
+from backstay.observe.dump._places import directory, relative_at_end
 from backstay.observe.dump._snapshot import Dump, snapshot
 
 __all__ = ["document", "to_json"]
@@ -30,6 +32,7 @@ def to_json(dump: Dump, *, tree: bool = False) -> dict[str, Any]:
     """Return a snapshot as JSON values; the keys are listed in docs/how-to/read-a-task-dump.md."""
     made: dict[str, Any] = {
         "pid": dump.pid,
+        "directory": directory(),
         "taken_at": round(dump.taken_at, 3),
         "tasks": dump.tasks,
         "deadlocks": [_deadlock(one) for one in dump.deadlocks],
@@ -61,11 +64,11 @@ def _deadlock(one: Deadlock) -> dict[str, Any]:
             {
                 "name": member.name,
                 "coroutine": member.coroutine,
-                "site": member.site,
+                "site": relative(member.site),
                 "owner_path": list(member.owner_path),
                 "age_s": None if member.age is None else round(member.age, 3),
-                "blocked_on": member.blocked_on,
-                "await_site": member.await_site,
+                "blocked_on": relative_at_end(member.blocked_on),
+                "await_site": relative(member.await_site),
                 "held_up_by": follower,
             }
             for member, follower in zip(one.ring, followers, strict=True)

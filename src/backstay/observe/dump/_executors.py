@@ -21,7 +21,7 @@ from weakref import ref
 
 from backstay._base import now
 from backstay.leak._keeper import named_code
-from backstay.leak._places import is_ours
+from backstay.leak._places import is_ours, relative
 from backstay.leak._thread_stacks import IN_C
 from backstay.leak._timers import parts_of
 from backstay.tasks._await_chain import kind_of
@@ -58,7 +58,7 @@ class JobSight:
         """Return it as JSON values."""
         return {
             "function": self.function,
-            "site": self.site,
+            "site": relative(self.site),
             "state": self.state,
             "count": self.count,
             "age_s": None if self.age_s is None else round(self.age_s, 3),

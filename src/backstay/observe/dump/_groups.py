@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from backstay.leak._places import relative
+from backstay.observe.dump._places import frame_to_json, relative_at_end, relative_or_none
 from backstay.tasks import BlockedOn, ChainFrame, TaskInfo
 
 __all__ = ["Group", "Member"]
@@ -34,8 +36,8 @@ class Member:
             "age_s": _rounded(self.age_s),
             "trace_id": self.trace_id,
             "cancel_by": self.cancel_by,
-            "blocked_on": self.blocked_on,
-            "stack": [_frame(step) for step in self.stack],
+            "blocked_on": relative_at_end(self.blocked_on),
+            "stack": [frame_to_json(step) for step in self.stack],
         }
 
 
@@ -78,12 +80,14 @@ class Group:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         what = self.blocked_on
+        if what is not None:
+            what = replace(what, site=relative(what.site))
         document: dict[str, Any] = {
             "count": self.count,
-            "site": self.site,
+            "site": relative_or_none(self.site),
             "function": self.function,
             "coroutine": self.coroutine,
-            "definition": self.definition,
+            "definition": relative(self.definition),
             "owner": self.owner_path[-1] if self.owner_path else None,
             "owner_path": list(self.owner_path),
             "kind": self.kind,
@@ -92,19 +96,15 @@ class Group:
             "waits": None
             if what is None
             else {"kind": what.kind, "label": what.label, "detail": what.detail, "site": what.site},
-            "running_at": self.running_at,
+            "running_at": relative_or_none(self.running_at),
             "age_min_s": _rounded(self.age_min_s),
             "age_max_s": _rounded(self.age_max_s),
             "trace_ids": list(self.trace_ids),
         }
         if self.examples:
-            document["stack"] = [_frame(step) for step in self.examples[0].stack]
+            document["stack"] = [frame_to_json(step) for step in self.examples[0].stack]
             document["examples"] = [member.to_json() for member in self.examples]
         return document
-
-
-def _frame(step: ChainFrame) -> dict[str, Any]:
-    return {"function": step.function, "file": step.file, "line": step.line}
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -6,7 +6,6 @@ prints is usually not the one that is looked at.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -323,7 +322,7 @@ def _age(seconds: float) -> str:
 
 
 def _short(place: str) -> str:
-    """Shorten a place so that a reader still finds the file: library-relative, or cwd-relative."""
+    """Shorten the place of a library, which anybody finds by its package."""
     for marker in ("/site-packages/", "/dist-packages/"):
         _, found, tail = place.rpartition(marker)
         if found:
@@ -333,7 +332,7 @@ def _short(place: str) -> str:
         # Only where these names are the packages, and not some folder of the user's.
         if found and ("/lib/python3" in head or head.endswith("/src")):
             return marker[1:] + tail
-    return place.removeprefix(os.getcwd() + os.sep)
+    return place
 
 
 def _count(number: int, one: str) -> str:

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from backstay.leak._places import is_ours
+from backstay.leak._places import is_ours, relative
 from backstay.leak._thread_stacks import IN_C, job_name, job_of, own_place, stack_of
 from backstay.observe.dump._executors import ExecutorSight, Pools
+from backstay.observe.dump._places import frame_to_json
 from backstay.tasks import ChainFrame, installed_loops, live_tasks
 from backstay.tasks._code_origin import origin_of
 
@@ -78,7 +79,7 @@ class ThreadSight:
             "name": self.name,
             "native_id": self.native_id,
             "daemon": self.daemon,
-            "site": self.site,
+            "site": relative(self.site),
             "loop": None
             if self.loop is None
             else {
@@ -92,10 +93,7 @@ class ThreadSight:
             "current": self.current,
         }
         if self.stack:
-            made["stack"] = [
-                {"function": step.function, "file": step.file, "line": step.line}
-                for step in self.stack
-            ]
+            made["stack"] = [frame_to_json(step) for step in self.stack]
         return made
 
 
