@@ -22,6 +22,7 @@ _VERBS = (
     "profile",
     "trace",
     "probe",
+    "spans",
     "diagnose",
     "ui",
     "attach",
@@ -40,6 +41,7 @@ examples:
   backstay probe 4711 app/orders.py:120       who comes by that line, and with what
   backstay attach 4711 --inject               load Backstay into a process that runs already
   backstay diagnose 4711                      what is wrong with it: one report, worst first
+  backstay spans spans/                       what saved spans say of each service, or of one request
 
 TARGET is a pid, the path of an admin socket, or a URL such as http://127.0.0.1:9400.
 Exit code: 0 = fine, 1 = findings or a failed verdict, 2 = wrong use or unreachable target.

@@ -65,6 +65,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="keep the last seconds of every task for 'backstay trace --last'",
     )
+    add("--spans", metavar="FILE", help="write a span for each request, for 'backstay spans FILE'")
     add(
         "--log-leaks",
         action="store_true",
@@ -187,6 +188,7 @@ def _run_script(
     from backstay.cli._dump_signal import dump_signal
     from backstay.cli._recording import recording
     from backstay.cli._script import find_module, find_script, run_program
+    from backstay.cli._span_file import span_file
 
     given = [flag for flag in _APP_ONLY if getattr(args, flag) is not None]
     if given:
@@ -198,6 +200,7 @@ def _run_script(
     cleanup = ExitStack()
     cleanup.enter_context(recording(args))
     cleanup.enter_context(dump_signal(args))
+    cleanup.enter_context(span_file(args, name))
     blocks = cleanup.enter_context(watch_blocks(args))
     if args.admin != "off":
         from backstay.cli._plane import make_plane

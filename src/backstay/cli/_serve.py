@@ -25,6 +25,7 @@ from backstay.cli._plane import make_plane
 from backstay.cli._port import bind, port_in_use, url_of
 from backstay.cli._recording import recording
 from backstay.cli._run_service import run_declared
+from backstay.cli._span_file import span_file
 from backstay.errors import UsageError
 from backstay.leak import keepers
 from backstay.lifecycle import (
@@ -65,6 +66,7 @@ def serve(args: argparse.Namespace, target: str) -> int:
             stack.enter_context(admin)
         stack.enter_context(recording(args))
         stack.enter_context(dump_signal(args))
+        trace = stack.enter_context(span_file(args, target))
         blocks = stack.enter_context(watch_blocks(args))
         if admin is not None and blocks is not None:
             admin.watch_blocks(blocks.statistics)
@@ -84,7 +86,7 @@ def serve(args: argparse.Namespace, target: str) -> int:
         _need_uvicorn()
         if sock is None:
             raise taken or UsageError("the port could not be bound")
-        front, guarded = _wrap(app, args, readiness, budget.hooks_reserve)
+        front, guarded = _wrap(app, args, readiness, budget.hooks_reserve, trace)
         if admin is not None:
             admin.watch_requests(guarded.statistics)
         # What admits refuses best in front of uvicorn: the guard around the application, or, if
@@ -261,7 +263,11 @@ def _http_protocol(door: Any) -> Any:
 
 
 def _wrap(
-    app: Any, args: argparse.Namespace, readiness: Readiness, hooks_reserve: float
+    app: Any,
+    args: argparse.Namespace,
+    readiness: Readiness,
+    hooks_reserve: float,
+    trace: Callable[[Any], Any],
 ) -> tuple[Any, Any]:
     from backstay.guard import Admission
     from backstay.integrations.asgi import guard
@@ -284,7 +290,7 @@ def _wrap(
     paths = _probe_paths(args)
     livez, readyz, healthz = paths or (None, None, None)
     bare = app if paths else None
-    front = Front(guarded, readiness, bare=bare, livez=livez, readyz=readyz, healthz=healthz)
+    front = Front(trace(guarded), readiness, bare=bare, livez=livez, readyz=readyz, healthz=healthz)
     return front, guarded
 
 
