@@ -79,5 +79,11 @@ def measure() -> list[Figure]:
             "the first of a process, which loads the rules of all libraries",
         ),
         Figure("dump.many", low(many), "ms", f"{MANY:,} tasks, with stacks; shown"),
+        Figure(
+            "dump.longest",
+            max(pauses),
+            "ms",
+            "the longest pause of all rounds, the first dump included",
+        ),
         against_thread("dump.pause", pauses, others),
     ]

@@ -16,7 +16,7 @@ _EPILOG = """\
 examples:
   backstay ps 4711                       tasks grouped by spawn site, owner and what they wait for
   backstay ps 4711 --tree                the same as a tree of owners
-  backstay ps 4711 --stacks              where each group waits, call by call
+  backstay ps 4711 --stacks              where each group waits, call by call, and every thread
   backstay ps 4711 --guards              breakers, bulkheads, limits: state and figures of each
   backstay ps 4711 --inject              a process that was never prepared: its tasks and who waits on whom
   backstay ps /run/user/1000/backstay/4711.sock --json | jq '.groups[0]'

@@ -59,23 +59,29 @@ def deadlocks(loop: asyncio.AbstractEventLoop) -> list[Finding]:
     return [one.finding for one in find_deadlocks(loop)]
 
 
-def find_deadlocks(loop: asyncio.AbstractEventLoop) -> list[Deadlock]:
+def find_deadlocks(
+    loop: asyncio.AbstractEventLoop, tasks: list[AnyTask] | None = None
+) -> list[Deadlock]:
     """Find the rings of tasks that wait for each other; callable from any thread.
 
     Nothing of them is kept. When the loop runs on so fast that two looks never agree,
     the answer is that there are none: who is in a deadlock stands still.
 
+    Args:
+        loop: theirs.
+        tasks: its living tasks, for a caller who has just listed them.
+
     Cost: 5 to 15 microseconds a task, for at most 4,000 tasks.
     """
     try:
-        return _look(loop)
+        return _look(loop, live_tasks(loop) if tasks is None else tasks)
     except Exception:  # the loop ran on while we looked, and a set changed under our hands
         return []
 
 
-def _look(loop: asyncio.AbstractEventLoop) -> list[Deadlock]:
+def _look(loop: asyncio.AbstractEventLoop, tasks: list[AnyTask]) -> list[Deadlock]:
     breathe = breather()
-    graph = WaitGraph(loop, elders(live_tasks(loop), breathe), breathe)
+    graph = WaitGraph(loop, elders(tasks, breathe), breathe)
     held_up = stuck(graph.waits)
     found = rings(graph.waits, held_up)
     if not found:

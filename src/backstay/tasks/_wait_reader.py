@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from opcode import opmap
 from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType
-from typing import Any
+from typing import Any, cast
 
 from backstay.tasks._await_chain import (
     WRAPPERS,
@@ -103,23 +103,23 @@ class WaitReader:
     def _read(self, task: asyncio.Task[Any], hops: int) -> _Answer | None:
         coroutine = here = coroutine_of(task)
         links: list[Any] = []
-        codes: list[CodeType] = []
+        codes: list[int] = []  # their addresses
         # Written out, and not with the functions of `_await_chain`: it runs for every call of every task.
         for _ in range(_LONGEST):
             kind = kind_of(here)
             if kind is CoroutineType:
                 links.append(here)
-                codes.append(here.cr_code)
+                codes.append(id(here.cr_code))
                 here = here.cr_await
             elif here is None:
                 break
             elif kind is GeneratorType:
                 links.append(here)
-                codes.append(here.gi_code)
+                codes.append(id(here.gi_code))
                 here = here.gi_yieldfrom
             elif kind is AsyncGeneratorType:
                 links.append(here)
-                codes.append(here.ag_code)
+                codes.append(id(here.ag_code))
                 here = here.ag_await
             else:
                 end = self._ends[kind] if kind in self._ends else self._end(here)
@@ -138,9 +138,10 @@ class WaitReader:
             return None
         if coroutine.cr_running if kind_of(coroutine) is CoroutineType else is_running(coroutine):
             return None
-        known = self._known.get(tuple(map(id, codes)))
+        key = tuple(codes)  # of a list, which has a length: a tuple of the right size at once
+        known = self._known.get(key)
         if known is None:
-            known = self._learn(links, codes)
+            known = self._learn(links, key)
         return self._answer(known, links, future, hops)
 
     def _end(self, here: Any) -> bool | None:
@@ -155,11 +156,11 @@ class WaitReader:
         self._ends[kind] = end
         return end
 
-    def _learn(self, links: list[Any], codes: list[CodeType]) -> _Known:
+    def _learn(self, links: list[Any], key: tuple[int, ...]) -> _Known:
         if len(self._known) >= _MOST_CHAINS:
             self._known.clear()
-        known = _Known(shape_of([code_names(link) for link in links]), codes)
-        self._known[tuple(map(id, codes))] = known
+        codes = [_code_of(link) for link in links]
+        known = self._known[key] = _Known(shape_of([code_names(link) for link in links]), codes)
         return known
 
     def _answer(self, known: _Known, links: list[Any], future: Any, hops: int) -> _Answer:
@@ -207,6 +208,12 @@ def only_wait(code: CodeType) -> int | None:
     made = code.co_code
     found = [at for at in range(0, len(made), 2) if made[at] == _RESUME and made[at + 1] & 3]
     return found[0] if len(found) == 1 else None
+
+
+def _code_of(link: Any) -> CodeType:
+    kind = kind_of(link)
+    name = {CoroutineType: "cr_code", GeneratorType: "gi_code"}.get(kind, "ag_code")
+    return cast("CodeType", getattr(link, name))
 
 
 def _is_done(here: Any) -> bool:

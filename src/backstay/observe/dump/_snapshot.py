@@ -23,7 +23,7 @@ from backstay.leak import Deadlock, find_deadlocks
 from backstay.observe.dump._executors import ExecutorSight
 from backstay.observe.dump._groups import Group, Member
 from backstay.observe.dump._lines import Lines
-from backstay.observe.dump._threads import ThreadSight, threads
+from backstay.observe.dump._threads import ThreadSight, look_at_threads
 from backstay.tasks import (
     BlockedOn,
     Scope,
@@ -166,12 +166,13 @@ def snapshot(
         A record of strings and numbers, which keeps nothing of the application alive.
 
     Cost:
-        4 to 6 microseconds a task, so some 50 ms for 10,000; half of that again for
+        5 to 6 microseconds a task, so some 55 ms for 10,000; half of that again for
         each thousand groups. The application goes on meanwhile (``benchmarks/dump.py``).
     """
-    looked_at = installed_loops() if loops is None else list(loops)
+    # Listed once for all that follows: to list a hundred thousand tasks takes a while by itself.
+    listed = [(loop, live_tasks(loop)) for loop in (installed_loops() if loops is None else loops)]
     tallies: dict[tuple[object, ...], _Tally] = {}
-    for seen in sights(looked_at):
+    for seen in _sights(listed):
         owner = seen.owner
         path, kind = ((), "") if owner is None else (owner.path, owner.kind)
         # Places and waits by identity: their texts are long, and hashed once for all.
@@ -182,7 +183,9 @@ def snapshot(
             tally = tallies[key] = _Tally(seen, path, kind)
         tally.add(seen)
     ranked = sorted(tallies.values(), key=lambda tally: -tally.count)
-    running, executors, more = threads(looked_at, stacks=stacks)
+    running, executors, more = look_at_threads(
+        {loop: len(tasks) for loop, tasks in listed}, stacks=stacks
+    )
     kept = ranked[: min(limit, _GROUPS_WITH_STACKS) if stacks else limit]
     return Dump(
         pid=os.getpid(),
@@ -191,7 +194,7 @@ def snapshot(
         groups=tuple(_group(tally, stacks) for tally in kept),
         groups_left_out=len(ranked) - len(kept),
         tasks_left_out=sum(tally.count for tally in ranked[len(kept) :]),
-        deadlocks=tuple(one for loop in looked_at for one in find_deadlocks(loop)),
+        deadlocks=tuple(one for loop, tasks in listed for one in find_deadlocks(loop, tasks)),
         threads=tuple(running),
         threads_left_out=more,
         executors=tuple(executors),
@@ -206,15 +209,22 @@ def sights(loops: Iterable[asyncio.AbstractEventLoop] | None = None) -> Iterator
 
     Cost: see `snapshot`; off the loop's own thread it gives way to the application now and then.
     """
+    looked_at = installed_loops() if loops is None else loops
+    return _sights((loop, live_tasks(loop)) for loop in looked_at)
+
+
+def _sights(
+    listed: Iterable[tuple[asyncio.AbstractEventLoop, list[asyncio.Task[Any]]]],
+) -> Iterator[Sight]:
     from backstay.tasks._wait_reader import WaitReader
 
     reader, lines = WaitReader(), Lines()
     count = 0
     at = now()
-    for loop in installed_loops() if loops is None else loops:
+    for loop, tasks in listed:
         own_thread = _runs_here(loop)
         running = _running_task(loop)
-        for task in live_tasks(loop):
+        for task in tasks:
             count += 1
             if not own_thread and not count % _STRIDE:
                 time.sleep(_BREATH_S)

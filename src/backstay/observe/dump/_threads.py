@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -23,7 +23,7 @@ from backstay.observe.dump._places import frame_to_json
 from backstay.tasks import ChainFrame, installed_loops, live_tasks
 from backstay.tasks._code_origin import origin_of
 
-__all__ = ["LoopSight", "ThreadSight", "threads"]
+__all__ = ["LoopSight", "ThreadSight", "look_at_threads", "threads"]
 
 # Threads told one by one; programs with more have executors, whose jobs are counted.
 _MOST_THREADS = 200
@@ -114,11 +114,18 @@ def threads(
 
     Cost: 10 to 50 microseconds a thread, and a microsecond for each queued job, of at most 1,000.
     """
-    known = list(installed_loops() if loops is None else loops)
+    known = installed_loops() if loops is None else loops
+    return look_at_threads({loop: len(live_tasks(loop)) for loop in known}, stacks=stacks)
+
+
+def look_at_threads(
+    loops: Mapping[asyncio.AbstractEventLoop, int], *, stacks: bool
+) -> tuple[list[ThreadSight], list[ExecutorSight], int]:
+    """Do it for one who knows how many tasks each loop has; see `threads`."""
     by_ident = {thread.ident: thread for thread in threading.enumerate() if thread.ident}
     frames = sys._current_frames()
-    pools = Pools(known, by_ident.values())
-    runs = _Loops(known)
+    pools = Pools(loops, by_ident.values())
+    runs = _Loops(loops)
     me = threading.get_ident()
     made: list[ThreadSight] = []
     main = threading.main_thread().ident
@@ -160,7 +167,8 @@ def threads(
 class _Loops:
     """Tells which thread runs which loop; holds loops, for one look."""
 
-    def __init__(self, loops: list[asyncio.AbstractEventLoop]) -> None:
+    def __init__(self, loops: Mapping[asyncio.AbstractEventLoop, int]) -> None:
+        self._tasks = loops
         self._by_ident: dict[int, asyncio.AbstractEventLoop] = {}
         self._by_frame: dict[int, asyncio.AbstractEventLoop] = {}
         self._others: list[asyncio.AbstractEventLoop] = []
@@ -182,18 +190,17 @@ class _Loops:
                 (self._by_frame[id(one)] for one in stack if id(one) in self._by_frame), None
             )
         if loop is not None:
-            return _sight(loop)
+            return self._sight(loop)
         if not any(origin_of(one.f_code.co_filename).module in _RUNNERS for one in stack):
             return None
         # It runs some loop: that one which nobody else runs, when there is only one.
-        return _sight(self._others[0]) if len(self._others) == 1 else LoopSight("", 0, None)
+        return self._sight(self._others[0]) if len(self._others) == 1 else LoopSight("", 0, None)
 
-
-def _sight(loop: asyncio.AbstractEventLoop) -> LoopSight:
-    kind = type(loop)
-    task = _running_task(loop)
-    name = kind.__name__ if kind.__module__.startswith("asyncio.") else _dotted(kind)
-    return LoopSight(name, len(live_tasks(loop)), None if task is None else task.get_name())
+    def _sight(self, loop: asyncio.AbstractEventLoop) -> LoopSight:
+        kind = type(loop)
+        task = _running_task(loop)
+        name = kind.__name__ if kind.__module__.startswith("asyncio.") else _dotted(kind)
+        return LoopSight(name, self._tasks[loop], None if task is None else task.get_name())
 
 
 def _dotted(kind: type[Any]) -> str:
