@@ -23,6 +23,7 @@ examples:
   backstay profile 4711 --seconds 30 -o cpu.pb.gz    for 'go tool pprof -http=: cpu.pb.gz'
   backstay profile 4711 --kind tasks                 all tasks by what they wait for
   backstay profile 4711 --kind block                 which line blocks the loop, also right now
+  backstay profile 4711 --kind mutex                 what the holders of locks do while others wait
   backstay profile 4711 --kind heap --seconds 20     memory by the line that allocates it
   backstay profile 4711 --format speedscope -o cpu.json
   backstay profile diff before.pb.gz after.pb.gz     what has grown, and what has shrunk
@@ -39,6 +40,7 @@ _KINDS: dict[str, tuple[str, float | None, float]] = {
     "cpu": ("profile", 10.0, 5.0),
     "wall": ("wall", 10.0, 5.0),
     "block": ("block", 10.0, 5.0),
+    "mutex": ("mutex", 10.0, 5.0),
     "heap": ("heap", None, 65.0),
     "tasks": ("task", None, 5.0),
     "leaks": ("taskleak", None, 10.0),
@@ -67,7 +69,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "--seconds",
         type=seconds,
         metavar="S",
-        help="how long (cpu, wall, block: 10; others: at once)",
+        help="how long (cpu, wall, block, mutex: 10; others: at once)",
     )
     parser.add_argument("--gc", action="store_true", help="heap: collect garbage first")
     parser.add_argument(

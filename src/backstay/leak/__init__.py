@@ -7,6 +7,7 @@ be asked about any series of counts.
 """
 
 from backstay.leak._census import Census, Group, Site, SiteCensus, Witness, take_census
+from backstay.leak._contention import contention
 from backstay.leak._deadlock import Deadlock, deadlocks, find_deadlocks
 from backstay.leak._expected import Expectation, expect
 from backstay.leak._finding import Finding, Verdict
@@ -63,6 +64,7 @@ __all__ = [
     "WatchStatistics",
     "Witness",
     "birth_row",
+    "contention",
     "deadlocks",
     "expect",
     "find_deadlocks",

@@ -46,6 +46,7 @@ class WaitGraph:
     Attributes:
         waits: by id of a task, whom it waits for.
         tasks: by id, every task that was read or met.
+        contended: ids of those that wait for what another one has, and not for another one's end.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class WaitGraph:
         self.loop = loop
         self.waits: dict[int, Wait] = {}
         self.tasks: dict[int, AnyTask] = {}
+        self.contended: list[int] = []
         self._futures: dict[int, Any] = {}  # what each waits for
         self._calls: dict[int, list[Any]] = {}  # the suspended calls of each
         self._blocks: dict[int, list[tuple[int, int]]] = {}  # by primitive: who is in its block
@@ -129,7 +131,8 @@ class WaitGraph:
 
     def _resolve(self, key: int) -> None:
         future, links = self._futures[key], self._calls[key]
-        found = self._awaited(future) or self._of_call(links, future)
+        joined = self._awaited(future)
+        found = joined or self._of_call(links, future)
         if found is None:
             return
         tasks, any_frees = found
@@ -138,6 +141,8 @@ class WaitGraph:
         for task in tasks:
             self.tasks.setdefault(id(task), task)
         self.waits[key] = Wait(tuple(id(task) for task in tasks), any_frees)
+        if joined is None and _name(links[-1]) not in _JOINS:
+            self.contended.append(key)
 
     def _awaited(self, future: Any) -> tuple[list[AnyTask], bool] | None:
         """Find the tasks behind the future itself."""
@@ -232,6 +237,16 @@ class WaitGraph:
 _Holders = tuple[list[AnyTask], bool] | None
 
 _Reader = Callable[[WaitGraph, Any, Any], _Holders]
+
+# Calls that wait for the end of tasks, and not for something that these have.
+_JOINS = frozenset(
+    {
+        ("asyncio.tasks", "_wait"),
+        ("asyncio.taskgroups", "TaskGroup.__aexit__"),
+        ("asyncio.taskgroups", "TaskGroup._aexit"),
+        ("backstay.tasks._scope", "Scope._wait_for_children"),
+    }
+)
 
 _CONDITION_WAIT = "asyncio.locks", "Condition.wait"
 

@@ -184,6 +184,46 @@ def in_the_pool() -> None:
     spin(0.2)
 
 
+async def critical() -> None:
+    """Be slow within the lock."""
+    await asyncio.sleep(0.02)
+
+
+async def take_turns(lock: Any) -> None:
+    """Hold a lock for 20 ms, again and again."""
+    while True:
+        async with lock:
+            await critical()
+
+
+async def contend(lock: Any) -> None:
+    """Have four tasks at one lock: three wait at any time."""
+    import backstay
+
+    async with backstay.Scope("checkout", kind="request", trace_id="3" * 32) as scope:
+        for _ in range(4):
+            scope.go(take_turns, lock)
+
+
+async def contended_lock() -> None:
+    """Contend for a lock of asyncio."""
+    await contend(asyncio.Lock())
+
+
+async def contended_mutex() -> None:
+    """Contend for one that knows its holder."""
+    import backstay
+
+    await contend(backstay.Mutex("stock"))
+
+
+async def contended_semaphore() -> None:
+    """Contend for the two places of a semaphore."""
+    import backstay
+
+    await contend(backstay.Semaphore(2))
+
+
 class Hoard:
     """What `growing` keeps; a type that a census can name."""
 
@@ -214,7 +254,19 @@ async def hashing() -> None:
 _kept: list[Any] = []
 _WORKS = {
     work.__name__: work
-    for work in (split, spans, waiting, blocked, spinning, threads, growing, hashing)
+    for work in (
+        split,
+        spans,
+        waiting,
+        blocked,
+        spinning,
+        threads,
+        growing,
+        hashing,
+        contended_lock,
+        contended_mutex,
+        contended_semaphore,
+    )
 }
 
 

@@ -52,6 +52,38 @@ def test_wait_time_is_told_by_await_site(loop: str) -> None:
     assert 30e9 < sum(sample.values[1] for sample in waits) < 60e9
 
 
+@pytest.mark.parametrize(
+    ("work", "waiters"),
+    [("contended_lock", 3), ("contended_mutex", 3), ("contended_semaphore", 2)],
+)
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_a_holder_does_is_told_with_the_time_of_those_who_wait(
+    work: str, waiters: int, loop: str, tmp_path: Path
+) -> None:
+    """The slow call within the lock is named; the delay is that of all waiters together; Go's tool reads it."""
+    with profiled(work, loop) as process:
+        data = process.get("/debug/pprof/mutex?seconds=3")
+        text = process.get("/debug/pprof/mutex?debug=1").decode()
+    profile = from_pprof(data)
+    assert profile.kinds == (("contentions", "count"), ("delay", "nanoseconds"))
+    within = sum(
+        sample.values[1]
+        for sample in profile.samples
+        if any(frame.function == "critical" for frame in sample.stack)
+    )
+    whole = profile.total()
+    assert within > 0.9 * whole
+    assert whole == pytest.approx(waiters * profile.duration_s * 1e9, rel=0.15)
+    labels = dict(profile.samples[0].labels)
+    assert labels["trace_id"] == "3" * 32
+    assert labels["owner"] == "checkout"
+    assert labels["contended"] in {"lock acquire", "mutex lock", "semaphore acquire"}
+    assert "critical" in text
+    file = tmp_path / "mutex.pb.gz"
+    file.write_bytes(data)
+    assert "critical" in go_pprof("-top", "-sample_index=delay", str(file))
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_wall_time_adds_up_to_the_lives_of_all_tasks(loop: str) -> None:
     """Few are looked at and all are counted: so many seconds of life as there are tasks."""

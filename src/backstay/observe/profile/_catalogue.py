@@ -11,6 +11,7 @@ from backstay.observe.profile._cpu import cpu_profile
 from backstay.observe.profile._desk import Desk, Kind
 from backstay.observe.profile._heap import heap_profile
 from backstay.observe.profile._leaks import leak_lines
+from backstay.observe.profile._mutex import mutex_profile
 from backstay.observe.profile._profile import Profile, diff
 from backstay.observe.profile._tasks import profile_of, task_lines
 from backstay.observe.profile._text import full_text
@@ -55,6 +56,11 @@ def make_desk(blocks: Callable[[], object] = lambda: None) -> Desk:
                 "block",
                 "which code blocks a loop, also while it does; with seconds, where tasks wait",
                 lambda asked, wait: _block(asked, wait, blocks),
+            ),
+            Kind(
+                "mutex",
+                "what the holders of locks do while others wait for them, sampled",
+                lambda asked, wait: mutex_profile(asked.seconds or _GLANCE_S, wait),
             ),
             Kind(
                 "heap",

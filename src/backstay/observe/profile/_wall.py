@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from backstay._base import Chance, now, wall
 from backstay.observe.profile._asked import Wait
@@ -78,7 +79,11 @@ class WallSampler:
         add(self.table, key, (1, round(stands_for_ns)))
 
 
-def sampled(sampler: WallSampler, seconds: float, wait: Wait) -> None:
+class _Sampler(Protocol):
+    def look(self, elapsed_s: float) -> None: ...
+
+
+def sampled(sampler: _Sampler, seconds: float, wait: Wait) -> None:
     """Let a sampler look for some seconds, more seldom where a look is dear."""
     last = now()
     until = last + seconds
