@@ -18,21 +18,26 @@ class Roster(Generic[T]):
 
     Objects are told apart by being themselves, so their class must not define equality.
 
-    Cost: an eighth of a microsecond for an object's whole life, half of what a `WeakSet` takes: both ends are one
+    Cost: 0.1 to 0.2 microseconds for an object's whole life, half of what a `WeakSet` takes: both ends are one
     call into C, which also makes them safe from any thread. Some 190 bytes an object.
+
+    Attributes:
+        enter: puts a reference with the callback `leave` on it: `add` for constructors that are called often.
+        leave: takes a reference off it.
     """
 
-    __slots__ = ("_drop", "_refs")
+    __slots__ = ("_refs", "enter", "leave")
 
     def __init__(self) -> None:
         """Start empty."""
         self._refs: set[ref[Any]] = set()
-        self._drop = self._refs.discard
+        self.enter = self._refs.add
+        self.leave = self._refs.discard
 
     def add(self, one: T) -> None:
         """Put an object on it; for its constructor, once."""
         # A reference hashes as its object does, and remembers that when the object is gone.
-        self._refs.add(ref(one, self._drop))
+        self.enter(ref(one, self.leave))
 
     def living(self) -> list[T]:
         """Return those that are alive now, in no order; callable from any thread."""

@@ -18,6 +18,7 @@ from asyncio import get_running_loop
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
+from weakref import ref
 
 from backstay._base import Roster
 from backstay.channels import _bridge as bridge
@@ -33,6 +34,7 @@ T = TypeVar("T")
 
 #: The channels of this process, except those that time-outs and tickers are made of.
 ALIVE: Final[Roster[Channel[Any]]] = Roster()
+_enter, _leave = ALIVE.enter, ALIVE.leave
 _PAUSE: Final[Any] = Mark("pause")
 
 
@@ -92,7 +94,7 @@ class Channel(HomedState[T], SendOnly[T], RecvOnly[T]):
         if maker.f_back is not None and maker.f_globals.get("__name__") == "typing":
             maker = maker.f_back  # Channel[int](...) is made by way of typing
         super().__init__(capacity, name, shared, maker)
-        ALIVE.add(self)
+        _enter(ref(self, _leave))
 
     # -- sending -----------------------------------------------------------------
 

@@ -52,6 +52,7 @@ def test_a_list_that_changes_while_it_is_read_is_read_again(
 
     roster, one = Roster[Thing](), Thing()
     roster._refs = Changing()
+    roster.enter, roster.leave = roster._refs.add, roster._refs.discard
     roster.add(one)
     assert roster.living() == [one]
     roster._refs.times = 100  # type: ignore[attr-defined]

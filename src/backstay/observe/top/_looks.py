@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
@@ -17,6 +18,7 @@ __all__ = ["Asker", "Look", "Looker"]
 #: looks at all tasks by itself.
 _LEAKS_EVERY_S: Final = 10.0
 _LEAKS_TIMES: Final = 20.0
+_NEVER_ASKED: Final = float("-inf")
 
 Document = Mapping[str, Any]
 
@@ -58,7 +60,8 @@ class Looker:
         self._asker = asker
         self._last: Figures | None = None
         self._leaks: tuple[Document, ...] = ()
-        self._leaks_due = float("-inf")
+        self._leaks_due = _NEVER_ASKED
+        self._asking = threading.Lock()
 
     def look(self, site: str = "") -> Look:
         """Ask the process.
@@ -74,18 +77,38 @@ class Looker:
         told = self._asker.get("/v1/top")
         guards = self._asker.get("/v1/guards")
         self._ask_for_leaks()
-        figures = compare(self._last, told, guards, self._leaks)
+        try:
+            figures = compare(self._last, told, guards, self._leaks)
+        except (KeyError, TypeError, ValueError) as error:
+            self._last = None
+            raise UsageError(
+                f"the process answers /v1/top in a way that this version does not understand "
+                f"({error!r}): use the backstay that it runs with"
+            ) from error
         self._last = figures
         detail = self._detail(site) if site else None
         return Look(figures, site, detail, now() - began)
 
     def _ask_for_leaks(self) -> None:
-        asked_at = now()
-        if asked_at < self._leaks_due:
+        """Ask when it is time: at first at once, and later beside the looks, for it may take seconds."""
+        if now() < self._leaks_due or self._asking.locked():
             return
-        found = self._asker.get("/v1/leaks")
-        self._leaks = tuple(cast("list[Document]", found["findings"]))
-        self._leaks_due = now() + max(_LEAKS_EVERY_S, _LEAKS_TIMES * (now() - asked_at))
+        if self._leaks_due == _NEVER_ASKED:
+            self._learn_leaks()
+        else:
+            threading.Thread(
+                target=self._learn_leaks, name="backstay-top-leaks", daemon=True
+            ).start()
+
+    def _learn_leaks(self) -> None:
+        with self._asking:
+            asked_at = now()
+            try:
+                found = self._asker.get("/v1/leaks")
+                self._leaks = tuple(cast("list[Document]", found["findings"]))
+            except (UsageError, KeyError):
+                pass  # the look itself tells when the process is gone
+            self._leaks_due = now() + max(_LEAKS_EVERY_S, _LEAKS_TIMES * (now() - asked_at))
 
     def _detail(self, site: str) -> Document | None:
         try:

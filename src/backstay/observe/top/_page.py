@@ -34,6 +34,8 @@ _MOST_GUARDS: Final = 3
 _MOST_LEAKS: Final = 3
 #: A question that has waited for so long is told.
 _SLOW_S: Final = 2.0
+#: What tasks wait for is told to be older than the counts from so many seconds on.
+_OLD_S: Final = 3.0
 
 _DOT: Final = Span(" · ", "soft")
 
@@ -174,6 +176,8 @@ def _tasks(figures: Figures) -> Line:
     ]
     if states:
         spans += [_DOT, Span(", ".join(f"{count:,} {clean(state)}" for state, count in states))]
+    if told["looked_s"] >= _OLD_S:
+        spans.append(Span(f" {age(told['looked_s'])} ago", "soft"))
     return tuple(spans)
 
 

@@ -109,7 +109,7 @@ class UiDesk:
             return lambda wait: as_json(document(query))
         if path == "/v1/top":
             return lambda wait: _or_gone(
-                self._top.document(self._surveyor.survey(), query), "spawn site"
+                self._top.document(self._surveyor.recent(), query), "spawn site"
             )
         if path == "/v1/tasks/members":
             return lambda wait: _or_gone(

@@ -7,6 +7,7 @@ numbers, and the addresses of the tasks, by which one can be found again while i
 
 from __future__ import annotations
 
+import logging
 import threading
 from array import array
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,8 @@ from backstay._base import now, wall
 from backstay.observe.dump import Sight, sights
 
 __all__ = ["Family", "Survey", "Surveyor"]
+
+_log = logging.getLogger("backstay.admin")
 
 #: Seconds that a look is good for at least, and times what it took.
 _FRESH_S: Final = 1.0
@@ -121,6 +124,7 @@ class Surveyor:
         """Have seen nothing yet."""
         self._taking = threading.Lock()
         self._last: Survey | None = None
+        self._renewing = threading.Lock()
 
     def close(self) -> None:
         """Forget what was seen."""
@@ -142,6 +146,31 @@ class Surveyor:
                 return last
             self._last = last = _look()
             return last
+
+    def recent(self) -> Survey:
+        """Return the last look, however old, and have a new one taken meanwhile when it is time.
+
+        For whoever asks each second, and would rather have counts of now beside waits of some seconds ago
+        than wait for both. Only the very first look is waited for.
+        """
+        last = self._last
+        if last is None:
+            return self.survey()
+        if not self._is_good(last, False) and self._renewing.acquire(blocking=False):
+            thread = threading.Thread(target=self._renew, name="backstay-survey", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the process has as many threads as it may have, or ends
+                self._renewing.release()
+        return last
+
+    def _renew(self) -> None:
+        try:
+            self.survey()
+        except Exception:
+            _log.exception("a look at the tasks failed; the next one may succeed")
+        finally:
+            self._renewing.release()
 
     def _is_good(self, last: Survey, fresh: bool) -> bool:
         patience = _FRESH_S if fresh else max(_FRESH_S, _FRESH_TIMES * last.cost_s)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 import top_documents as make
 
+from backstay.errors import UsageError
 from backstay.observe.top import Looker, compare
 
 
@@ -138,8 +140,13 @@ def test_leaks_are_asked_for_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
         at[0] += 1.0
     assert process.asked.count("/v1/leaks") == 1
     at[0] += 5.0
+    process.findings = []
     looker.look()
+    for thread in threading.enumerate():
+        if thread.name == "backstay-top-leaks":
+            thread.join(10)
     assert process.asked.count("/v1/leaks") == 2
+    assert looker.look().figures.leaks == ()
 
 
 def test_the_tasks_of_a_site_come_along() -> None:
@@ -152,3 +159,15 @@ def test_the_tasks_of_a_site_come_along() -> None:
     process.details = {"site": "app.py:9"}
     look = looker.look("app.py:9")
     assert (look.site, look.detail) == ("app.py:9", {"site": "app.py:9"})
+
+
+def test_a_document_of_another_version_is_one_sentence() -> None:
+    """And no traceback; the next look begins anew."""
+    process = make.Process()
+    looker = Looker(process)
+    looker.look()
+    process.groups = [{"site": "a.py:1", "alive": 1, "seen": 1}]
+    with pytest.raises(UsageError, match="use the backstay that it runs with"):
+        looker.look()
+    process.groups = [make.group("a.py:1", 1, 1)]
+    assert looker.look().figures.span_s is None

@@ -121,6 +121,12 @@ def test_rows_say_what_most_of_a_site_do() -> None:
     assert "no tasks" in "\n".join(shown(Scene(look([]))))
 
 
+def test_waits_of_some_time_ago_are_told_as_such() -> None:
+    """With many tasks the counts are of now, and what they wait for is not."""
+    assert "10 waiting 7s ago" in "\n".join(shown(Scene(look(looked_s=7.5))))
+    assert "ago" not in "\n".join(shown(Scene(look(looked_s=1.0))))
+
+
 def test_columns_give_way_from_the_right() -> None:
     """Of a path the end stays; the numbers stay always."""
     groups = [

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import json
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +20,7 @@ from backstay.observe.recorder import Recorder
 from backstay.observe.ui import UiDesk
 from backstay.observe.ui._incidents import Incidents
 from backstay.observe.ui._now import Present
-from backstay.observe.ui._survey import Surveyor
+from backstay.observe.ui._survey import Survey, Surveyor
 from backstay.observe.ui._top import Top
 
 pytestmark = pytest.mark.real_loop
@@ -159,3 +161,35 @@ async def test_the_desk_answers() -> None:
     status, told = await asyncio.to_thread(lambda: ask(site="gone.py:1"))
     assert status == 404
     assert told == {"error": "this spawn site has ended"}
+
+
+async def test_whoever_asks_each_second_waits_for_no_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But the first: an old one is returned while a new one is taken; a failed one harms nobody."""
+    install()
+    surveyor = Surveyor()
+    first = await asyncio.to_thread(surveyor.recent)
+    assert surveyor.recent() is first
+    monkeypatch.setattr(surveyor, "_is_good", lambda last, fresh: False)
+    go_on = threading.Event()
+    looks = 0
+
+    def slow() -> Survey:
+        nonlocal looks
+        looks += 1
+        assert go_on.wait(10)
+        if looks == 1:
+            raise RuntimeError("away")
+        return dataclasses.replace(first, tasks=4711)
+
+    monkeypatch.setattr("backstay.observe.ui._survey._look", slow)
+    for expected in (first.tasks, 4711):
+        go_on.clear()
+        assert all(surveyor.recent() is first for _ in range(3))
+        go_on.set()
+        for thread in threading.enumerate():
+            if thread.name == "backstay-survey":
+                await asyncio.to_thread(thread.join, 10)
+        last = surveyor._last
+        assert last is not None
+        assert last.tasks == expected
+    assert looks == 2
