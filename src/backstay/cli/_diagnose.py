@@ -6,17 +6,20 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backstay.cli._diagnose_folder import Folder
 from backstay.cli._diagnose_listen import endpoint, listen
 from backstay.cli._numbers import count, interval
 from backstay.cli._target import Subparsers, add_target
 from backstay.errors import UsageError
 
 if TYPE_CHECKING:
-    from backstay.observe.diagnose import Allocation
+    from backstay.observe.diagnose import Diagnosis
+    from backstay.observe.spans import SpanRecord
 
 __all__ = ["add_parser", "execute"]
 
@@ -27,6 +30,9 @@ examples:
   backstay diagnose 4711 -o report.html      also one page to open, mail or archive
   backstay diagnose 4711 --seconds 300       for a leak that grows slowly
   backstay diagnose 4711 --heap              and which lines allocate what stays
+  backstay diagnose 4711 --folder found/     the report with profiles and the flight recorder's trace
+  backstay diagnose 4711 --spans spans/ --trace-url 'http://localhost:16686/trace/{trace_id}'
+                                             and what the requests did that are named
   backstay diagnose 4711 --json | jq '.findings[0].site'
   backstay diagnose --listen 127.0.0.1:9411 --target 4711 -o reports
                                              a report for each alert that Alertmanager sends
@@ -74,6 +80,25 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         type=Path,
         help="also write the report as one HTML page; with --listen the directory of reports",
     )
+    parser.add_argument(
+        "--folder",
+        metavar="DIR",
+        type=Path,
+        help="write the report and the profiles beside it into a new directory",
+    )
+    parser.add_argument(
+        "--spans",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        help="show the requests that are named, span by span, from this file or directory; again for more",
+    )
+    parser.add_argument(
+        "--trace-url",
+        metavar="URL",
+        default="",
+        help="link requests to a tracing backend: an address with {trace_id} in it",
+    )
     listening = parser.add_argument_group("a report for each alert of an Alertmanager")
     listening.add_argument(
         "--listen", metavar="HOST:PORT", type=endpoint, help="receive its webhooks at this address"
@@ -104,44 +129,79 @@ def execute(args: argparse.Namespace) -> int:
         UsageError: the target cannot be reached, the page cannot be written, or flags contradict each other.
     """
     if args.listen is not None:
+        if args.folder or args.spans or args.trace_url:
+            raise UsageError(
+                "--folder, --spans and --trace-url are for one report, not for --listen"
+            )
         return listen(args)
     if args.target is None or args.targets or args.token_file is not None:
         raise UsageError(
             "expected one TARGET to look at, or --listen HOST:PORT with --target for alerts"
         )
-    from backstay.observe.admin import AdminClient
-    from backstay.observe.diagnose import survey, to_text, write_page
+    from backstay.observe.diagnose import check_trace_url, to_text, write_page
 
+    if args.trace_url:
+        check_trace_url(args.trace_url)
+    folder = None if args.folder is None else Folder(args.folder, _fetching(args))
+    try:
+        diagnosis = _diagnosed(args, folder)
+    finally:
+        if folder is not None:
+            folder.drop()
+    if args.out is not None:
+        write_page(diagnosis, args.out)
+    print(json.dumps(diagnosis.to_json()) if args.json else to_text(diagnosis).rstrip("\n"))
+    if args.folder is not None:
+        print(f"all of it is in {args.folder}; begin with report.html", file=sys.stderr)
+    return 1 if diagnosis.causes else 0
+
+
+def _diagnosed(args: argparse.Namespace, folder: Folder | None) -> Diagnosis:
+    from backstay.observe.admin import AdminClient
+    from backstay.observe.diagnose import allocations, survey, with_requests
+    from backstay.observe.profile import from_pprof
+
+    client = AdminClient(args.target, timeout=args.wait)
+    if folder is not None:
+        client.get("/v1/statistics")  # whoever is not there is told so once, and not by each part
+        folder.begin(args.seconds)
     progress = _Progress(quiet=args.json)
     try:
         diagnosis = survey(
-            AdminClient(args.target, timeout=args.wait),
-            args.seconds,
-            _sleep,
-            target=args.target,
-            prove=args.prove,
-            tell=progress,
+            client, args.seconds, _sleep, target=args.target, prove=args.prove, tell=progress
         )
     finally:
         progress.clear()
     assert diagnosis is not None  # nobody cuts it short but Ctrl-C, which raises
-    if args.heap:
-        diagnosis = replace(diagnosis, memory=_allocations(args))
-    if args.out is not None:
-        write_page(diagnosis, args.out)
-    print(json.dumps(diagnosis.to_json()) if args.json else to_text(diagnosis).rstrip("\n"))
-    return 1 if diagnosis.causes else 0
+    heap = _traced_heap(args) if args.heap else None
+    if heap is not None:
+        diagnosis = replace(diagnosis, memory=allocations(from_pprof(heap)))
+    diagnosis = with_requests(diagnosis, trace_url=args.trace_url, spans=_spans_of(args))
+    if folder is not None:
+        folder.end(diagnosis, heap)
+    return diagnosis
 
 
-def _allocations(args: argparse.Namespace) -> tuple[Allocation, ...]:
-    """Have allocations traced when the looks are over: a process that is slowed down looks ill."""
+def _spans_of(args: argparse.Namespace) -> list[SpanRecord] | None:
+    if not args.spans:
+        return None
+    from backstay.observe.spans import read_spans
+
+    return read_spans(args.spans).spans
+
+
+def _fetching(args: argparse.Namespace) -> Callable[[str, float], bytes]:
     from backstay.observe.admin import AdminClient
-    from backstay.observe.diagnose import allocations
-    from backstay.observe.profile import PREFIX, from_pprof
+
+    return lambda path, more: AdminClient(args.target, timeout=args.wait + more).fetch(path)
+
+
+def _traced_heap(args: argparse.Namespace) -> bytes:
+    """Have allocations traced when the looks are over: a process that is slowed down looks ill."""
+    from backstay.observe.profile import PREFIX
 
     seconds = min(args.seconds, _LONGEST_TRACE_S)
-    client = AdminClient(args.target, timeout=args.wait + seconds + _LONGEST_TRACE_S)
-    return allocations(from_pprof(client.fetch(f"{PREFIX}/heap?seconds={seconds:g}&gc=1")))
+    return _fetching(args)(f"{PREFIX}/heap?seconds={seconds:g}&gc=1", seconds + _LONGEST_TRACE_S)
 
 
 def _sleep(seconds: float) -> bool:

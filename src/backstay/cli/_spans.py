@@ -8,7 +8,7 @@ import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backstay.cli._numbers import count
 from backstay.cli._target import Subparsers
@@ -86,16 +86,10 @@ def _show_requests(requests: list[list[Bar]], *, as_json: bool) -> None:
     from backstay.observe.spans import waterfall_to_text
 
     if as_json:
-        print(json.dumps([[_as_json(bar) for bar in bars] for bars in requests]))
+        print(json.dumps([[bar.to_json() for bar in bars] for bars in requests]))
         return
     width = shutil.get_terminal_size((100, 24)).columns
     print("\n".join(waterfall_to_text(bars, width) for bars in requests).rstrip())
-
-
-def _as_json(bar: Bar) -> dict[str, Any]:
-    told = bar._asdict()
-    span = told.pop("span")
-    return {**span._asdict(), **told}
 
 
 def _tell_what_is_missing(read: ReadSpans) -> None:

@@ -12,6 +12,7 @@ import pytest
 from backstay.cli import main
 from backstay.cli._diagnose_listen import endpoint
 from backstay.observe.admin import AdminServer
+from backstay.observe.profile import from_pprof
 from backstay.tasks import install
 
 
@@ -119,3 +120,47 @@ def test_addresses_that_are_not(text: str) -> None:
     """The error shows how to write one."""
     with pytest.raises(argparse.ArgumentTypeError):
         endpoint(text)
+
+
+@pytest.mark.real_loop
+async def test_a_folder_with_everything_it_stands_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Profiles that open, the report in three forms, and an index that tells what could not be had."""
+    folder = tmp_path / "found"
+    assert await diagnose(tmp_path, "--folder", str(folder)) == 0
+    assert "begin with report.html" in capsys.readouterr().err
+    index = json.loads((folder / "index.json").read_text())
+    named = {one["name"]: one["bytes"] for one in index["files"]}
+    assert named == {
+        one.name: one.stat().st_size for one in folder.iterdir() if one.name != "index.json"
+    }
+    for name in ("tasks-before", "tasks-after", "tasks-delta", "cpu", "block"):
+        assert from_pprof((folder / f"{name}.pb.gz").read_bytes()).kinds, name
+    assert json.loads((folder / "report.json").read_text())["findings"] == []
+    assert "NOTHING FOUND" in (folder / "report.html").read_text()
+    assert [one["name"] for one in index["missing"]] == ["trace.pftrace"]
+    assert "no flight recorder" in index["missing"][0]["why"]
+    assert not [one for one in tmp_path.iterdir() if one.name.startswith(".found")]
+
+
+@pytest.mark.real_loop
+async def test_a_folder_that_is_there_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nobody has to wait for a report to hear so; nothing is left of one that came to nothing."""
+    (tmp_path / "found").mkdir()
+    assert await diagnose(tmp_path, "--folder", str(tmp_path / "found")) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main(["diagnose", str(tmp_path / "none.sock"), "--folder", str(tmp_path / "new")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert sorted(one.name for one in tmp_path.iterdir() if "new" in one.name) == []
+
+
+def test_flags_of_one_report_do_not_go_with_listening(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, and exit code 2."""
+    words = ["diagnose", "--listen", "127.0.0.1:0", "--target", "1", "--folder", "x"]
+    assert main(words) == 2
+    assert "for one report" in capsys.readouterr().err
+    assert main(["diagnose", "1", "--trace-url", "ftp://x/{trace_id}"]) == 2
+    assert "is not the address of a request" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from backstay.observe.diagnose._moves import Move
 from backstay.observe.diagnose._page import page, write_page
 from backstay.observe.diagnose._queue import AlertQueue
 from backstay.observe.diagnose._receiver import AlertReceiver
+from backstay.observe.diagnose._requests import check_trace_url, with_requests
 from backstay.observe.diagnose._shelf import Shelf
 from backstay.observe.diagnose._survey import survey
 from backstay.observe.diagnose._text import to_text
@@ -30,11 +31,13 @@ __all__ = [
     "Move",
     "Shelf",
     "allocations",
+    "check_trace_url",
     "judge",
     "page",
     "read_alerts",
     "survey",
     "target_of",
     "to_text",
+    "with_requests",
     "write_page",
 ]

@@ -13,6 +13,7 @@ from backstay.observe.diagnose._leaks import leak_causes
 from backstay.observe.diagnose._look import Document, Look
 from backstay.observe.diagnose._memory import Allocation
 from backstay.observe.diagnose._moves import Move, moves
+from backstay.observe.spans import Bar
 
 __all__ = ["Diagnosis", "Fact", "judge"]
 
@@ -45,6 +46,8 @@ class Diagnosis:
         doubts: what could not be judged, and why.
         alert: labels and annotations of the alert that asked for it; empty without one.
         memory: lines by what they have allocated and not freed; empty when that was not traced.
+        trace_url: the address of a request at a tracing backend, with "{trace_id}" in it; "" for none.
+        requests: some of the requests that findings name, span by span; empty without spans.
     """
 
     target: str
@@ -58,6 +61,8 @@ class Diagnosis:
     doubts: tuple[str, ...]
     alert: tuple[tuple[str, str], ...] = ()
     memory: tuple[Allocation, ...] = ()
+    trace_url: str = ""
+    requests: tuple[tuple[Bar, ...], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the diagnosis as a document of plain values."""
@@ -77,6 +82,8 @@ class Diagnosis:
             "memory": [one.to_json() for one in self.memory],
             "doubts": list(self.doubts),
             "alert": dict(self.alert),
+            "trace_url": self.trace_url,
+            "requests": [[bar.to_json() for bar in bars] for bars in self.requests],
         }
 
 

@@ -14,6 +14,7 @@ from backstay.errors import UsageError
 from backstay.observe.diagnose._cause import Cause
 from backstay.observe.diagnose._diagnosis import Diagnosis
 from backstay.observe.diagnose._figures import amount, change, facts_of, size, span, verdict_line
+from backstay.observe.diagnose._requests import link_to, waterfalls_html
 from backstay.observe.diagnose._style import CSS
 
 __all__ = ["page", "write_page"]
@@ -56,7 +57,11 @@ def page(diagnosis: Diagnosis) -> str:
             f"{span(diagnosis.window_s)} until {taken}.</p>",
             _alert(diagnosis),
             _doubts(diagnosis),
-            *(_cause(rank, cause) for rank, cause in enumerate(diagnosis.causes, 1)),
+            *(
+                _cause(rank, cause, diagnosis.trace_url)
+                for rank, cause in enumerate(diagnosis.causes, 1)
+            ),
+            waterfalls_html(diagnosis),
             _facts(diagnosis),
             _moves(diagnosis),
             _memory(diagnosis),
@@ -86,12 +91,12 @@ def _doubts(diagnosis: Diagnosis) -> str:
     return f'<section><h2>What could not be told</h2><ul class="panel">{listed}</ul></section>'
 
 
-def _cause(rank: int, cause: Cause) -> str:
+def _cause(rank: int, cause: Cause, trace_url: str) -> str:
     place = f"<code>{escape(cause.site)}</code>" if cause.site else ""
     if cause.function:
         place += f" in <code>{escape(cause.function)}()</code>"
     facts = "".join(
-        f"<dt>{label}</dt><dd>{_requests(cause) if label == 'requests' else escape(text)}</dd>"
+        f"<dt>{label}</dt><dd>{_requests(cause, trace_url) if label == 'requests' else escape(text)}</dd>"
         for label, text in facts_of(cause)
     )
     why = "".join(f"<li>{escape(text)}</li>" for text in cause.evidence)
@@ -116,8 +121,12 @@ def _with_code(text: str) -> str:
     return "".join(parts)
 
 
-def _requests(cause: Cause) -> str:
-    return " ".join(f"<code>{escape(trace)}</code>" for trace in cause.trace_ids)
+def _requests(cause: Cause, trace_url: str) -> str:
+    named = [(f"<code>{escape(one)}</code>", link_to(trace_url, one)) for one in cause.trace_ids]
+    return " ".join(
+        f'<a rel="noreferrer" href="{escape(link)}">{name}</a>' if link else name
+        for name, link in named
+    )
 
 
 def _facts(diagnosis: Diagnosis) -> str:

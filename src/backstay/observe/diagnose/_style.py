@@ -34,6 +34,9 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{text-align:right;padding:.35rem .6rem;border-bottom:1px solid var(--line);font-weight:400;vertical-align:top}
 th:first-child,td.waits{text-align:left}thead th{color:var(--soft)}
+a{color:inherit}.falls{margin:.8rem 0}.falls p{margin:.2rem 0}.falls th{text-align:left;white-space:nowrap}
+.fall{width:55%;text-align:left;padding:.35rem 0}
+.fall i{display:block;height:.9rem;border-radius:.2rem;background:var(--line)}.fall i.own{background:var(--soft)}
 footer{margin-top:2rem;font-size:.9rem}
 @media print{body{background:#fff}.panel{break-inside:avoid}}
 """

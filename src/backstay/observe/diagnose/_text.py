@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from backstay.observe.diagnose._cause import Cause
 from backstay.observe.diagnose._diagnosis import Diagnosis
 from backstay.observe.diagnose._figures import amount, change, facts_of, size, span, verdict_line
+from backstay.observe.diagnose._requests import link_to, waterfalls_text
 
 __all__ = ["to_text"]
 
@@ -27,17 +28,22 @@ def to_text(diagnosis: Diagnosis) -> str:
         )
     if not found:
         blocks.append(_wrapped(verdict_line(diagnosis), ""))
-    blocks += [_block(rank, cause) for rank, cause in enumerate(diagnosis.causes, 1)]
+    blocks += [
+        _block(rank, cause, diagnosis.trace_url) for rank, cause in enumerate(diagnosis.causes, 1)
+    ]
+    blocks += waterfalls_text(diagnosis, _WIDTH)
     tables = _facts(diagnosis), _moves(diagnosis), _memory(diagnosis)
     blocks += ["\n".join(lines) for lines in tables]
     blocks += [_wrapped(doubt, "Note: ") for doubt in diagnosis.doubts]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _block(rank: int, cause: Cause) -> str:
+def _block(rank: int, cause: Cause, trace_url: str) -> str:
     place = f"{cause.site}  in {cause.function}()" if cause.function else cause.site
     lines = [_printable(f"{rank}. {cause.verdict}  {place}"), _wrapped(cause.headline, "   ")]
     lines += [_wrapped(text, f"   {label:<11}") for label, text in facts_of(cause)]
+    links = [link_to(trace_url, one) for one in cause.trace_ids] if trace_url else []
+    lines += [f"   {'' if index else 'see':<11}{link}" for index, link in enumerate(links)]
     lines += [
         _wrapped(text, f"   {'' if index else 'why':<11}")
         for index, text in enumerate(cause.evidence)

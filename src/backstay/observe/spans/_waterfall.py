@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from backstay.observe.spans._critical import critical_path
 from backstay.observe.spans._span import SpanRecord, trees
@@ -27,6 +27,11 @@ class Bar(NamedTuple):
     end_s: float
     own_s: float  # on the critical path, by itself
     orphan: bool  # its parent is not among the spans
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the bar with its span as one document of plain values."""
+        told = self._asdict()
+        return {**told.pop("span")._asdict(), **told}
 
 
 def waterfall(spans: Iterable[SpanRecord], trace_id: str) -> list[Bar]:
