@@ -99,6 +99,10 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         default="",
         help="link requests to a tracing backend: an address with {trace_id} in it",
     )
+    _add_listening(parser)
+
+
+def _add_listening(parser: argparse.ArgumentParser) -> None:
     listening = parser.add_argument_group("a report for each alert of an Alertmanager")
     listening.add_argument(
         "--listen", metavar="HOST:PORT", type=endpoint, help="receive its webhooks at this address"
