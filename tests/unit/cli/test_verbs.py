@@ -52,6 +52,26 @@ async def test_ps_prints_one_document(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.real_loop
+async def test_top_without_a_terminal_prints_a_page_or_a_document(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rates count from a look before; a batch is so many lines; without UTF-8 signs are spelled."""
+    assert await look(tmp_path, "top", "--interval=0.1", "--rows=5") == 0
+    out = capsys.readouterr().out
+    assert f"backstay top · {os.getpid()} " in out
+    assert "test_verbs.py:" in out
+    assert await look(tmp_path, "top", "--interval=0.1", "--batch=2", "--json") == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert json.loads(first)["pid"] == json.loads(second)["pid"] == os.getpid()
+    assert json.loads(second)["span_s"] > 0
+    monkeypatch.setattr("backstay.observe.top._terminal.speaks_unicode", lambda encoding: False)
+    assert await look(tmp_path, "top", "--interval=0.1", "--batch=2") == 0
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert out.count("backstay top | ") == 2
+
+
+@pytest.mark.real_loop
 async def test_leaks_without_findings_is_fine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

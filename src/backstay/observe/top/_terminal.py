@@ -143,9 +143,12 @@ class Terminal:
                 pass
         if self._in not in ready:
             return self._keys.flush() if not ready else []
-        data = os.read(self._in, _CHUNK)
-        if not data:  # the terminal is gone
-            self.ended_by = self.ended_by or signal.SIGHUP
+        try:
+            data = os.read(self._in, _CHUNK)
+        except OSError:
+            data = b""
+        if not data:
+            self._is_gone()
         return self._keys.feed(data)
 
     def show(self, lines: Sequence[Line]) -> None:
@@ -161,7 +164,14 @@ class Terminal:
         if len(texts) < len(self._shown):
             written.append(f"\x1b[{len(texts) + 1};1H\x1b[J")
         self._shown = texts
-        self._write("".join(written))
+        try:
+            self._write("".join(written))
+        except OSError:
+            self._is_gone()
+
+    def _is_gone(self) -> None:
+        """The terminal has gone away: as if the signal had come that tells of it."""
+        self.ended_by = self.ended_by or signal.SIGHUP
 
     def _text(self, line: Line) -> str:
         if not self._unicode:
