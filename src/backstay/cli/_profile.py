@@ -23,6 +23,7 @@ examples:
   backstay profile 4711 --seconds 30 -o cpu.pb.gz    for 'go tool pprof -http=: cpu.pb.gz'
   backstay profile 4711 --kind tasks                 all tasks by what they wait for
   backstay profile 4711 --kind block                 which line blocks the loop, also right now
+  backstay profile 4711 --kind held                  whose tasks hold the memory
   backstay profile 4711 --kind mutex                 what the holders of locks do while others wait
   backstay profile 4711 --kind heap --seconds 20     memory by the line that allocates it
   backstay profile 4711 --format speedscope -o cpu.json
@@ -41,6 +42,7 @@ _KINDS: dict[str, tuple[str, float | None, float]] = {
     "wall": ("wall", 10.0, 5.0),
     "block": ("block", 10.0, 5.0),
     "mutex": ("mutex", 10.0, 5.0),
+    "held": ("held", None, 30.0),
     "heap": ("heap", None, 65.0),
     "tasks": ("task", None, 5.0),
     "leaks": ("taskleak", None, 10.0),

@@ -17,6 +17,7 @@ from backstay.leak._interceptor import InterceptionStatistics, Interceptor, Rule
 from backstay.leak._keeper import Keeper, KeeperKind
 from backstay.leak._keepers import Keepers, keepers, left_over
 from backstay.leak._lifelines import Lifelines, birth_row
+from backstay.leak._memory import MemoryHeld, memory_held
 from backstay.leak._proof import Proof, Proved
 from backstay.leak._prove import prove
 from backstay.leak._prover import Prover
@@ -44,6 +45,7 @@ __all__ = [
     "KeeperKind",
     "Keepers",
     "Lifelines",
+    "MemoryHeld",
     "Movement",
     "Proof",
     "Proved",
@@ -71,6 +73,7 @@ __all__ = [
     "keepers",
     "left_over",
     "mann_kendall",
+    "memory_held",
     "prove",
     "report",
     "take_census",

@@ -224,6 +224,25 @@ async def contended_semaphore() -> None:
     await contend(backstay.Semaphore(2))
 
 
+async def keep(size: int) -> None:
+    """Hold so many bytes, and wait."""
+    data = bytearray(size)
+    await never(asyncio.Event())
+    data.clear()
+
+
+async def holding() -> None:
+    """Have two requests whose tasks hold 100 kB and 10 kB each."""
+    import backstay
+
+    async def request(name: str, size: int) -> None:
+        async with backstay.Scope(name, kind="request") as scope:
+            for _ in range(30):
+                scope.go(keep, size)
+
+    await asyncio.gather(request("GET /large", 100_000), request("GET /small", 10_000))
+
+
 class Hoard:
     """What `growing` keeps; a type that a census can name."""
 
@@ -266,6 +285,7 @@ _WORKS = {
         contended_lock,
         contended_mutex,
         contended_semaphore,
+        holding,
     )
 }
 

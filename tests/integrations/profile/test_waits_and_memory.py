@@ -97,6 +97,24 @@ def test_wall_time_adds_up_to_the_lives_of_all_tasks(loop: str) -> None:
     assert "Type: wall" in top
 
 
+def test_memory_is_told_by_who_holds_it(tmp_path: Path) -> None:
+    """Of two owners each has what its tasks hold, to a tenth; Go's tool shows it."""
+    with profiled("holding") as process:
+        data = process.get("/debug/pprof/held")
+    held = {}
+    for sample in from_pprof(data).samples:
+        owner = dict(sample.labels).get("owner", "")
+        if any(frame.function == "keep" for frame in sample.stack):
+            held[owner] = sample.values
+    assert held["GET /large"][0] == held["GET /small"][0] == 30
+    assert held["GET /large"][1] == pytest.approx(30 * 100_000, rel=0.1)
+    assert held["GET /small"][1] == pytest.approx(30 * 10_000, rel=0.3)  # and the task itself, 2 kB
+    file = tmp_path / "held.pb.gz"
+    file.write_bytes(data)
+    assert "keep" in go_pprof("-top", "-sample_index=held", str(file))
+    assert "GET /large" in go_pprof("-tags", str(file))
+
+
 def test_memory_is_counted_by_type() -> None:
     """A census in a forked child: nothing was switched on, and `go tool pprof` reads it."""
     with profiled("growing") as process:

@@ -10,6 +10,7 @@ from backstay.observe.profile._block import block_profile, known_blocks
 from backstay.observe.profile._cpu import cpu_profile
 from backstay.observe.profile._desk import Desk, Kind
 from backstay.observe.profile._heap import heap_profile
+from backstay.observe.profile._held import held_profile
 from backstay.observe.profile._leaks import leak_lines
 from backstay.observe.profile._mutex import mutex_profile
 from backstay.observe.profile._profile import Profile, diff
@@ -61,6 +62,12 @@ def make_desk(blocks: Callable[[], object] = lambda: None) -> Desk:
                 "mutex",
                 "what the holders of locks do while others wait for them, sampled",
                 lambda asked, wait: mutex_profile(asked.seconds or _GLANCE_S, wait),
+            ),
+            Kind(
+                "held",
+                "memory that tasks hold, by the line that started them and by owner",
+                lambda asked, wait: _over(asked, wait, held_profile),
+                longest_s=60.0,
             ),
             Kind(
                 "heap",
