@@ -132,6 +132,8 @@ def _head(scene: Scene, view: View, figures: Figures, *, whole: bool = False) ->
     lines = _status(scene, view, figures, live=not whole)
     lines += [_tasks(figures), _resources(figures)]
     lines += _some(figures.loops, None if whole else _MOST_LOOPS, _loop, "loops")
+    if told["loops_left_out"]:
+        lines.append((Span(f"… and {told['loops_left_out']:,} loops that are not told", "soft"),))
     lines += [_multiloop(one) for one in told["multiloops"][:_MOST_LOOPS]]
     blocked = told["blocked"]
     if blocked is not None:

@@ -107,6 +107,7 @@ class Top:
             "seen": sum(seen for _, seen in counted.values()),
             "looked_s": round(now() - survey.at, 3),
             "loops": self._loops(),
+            "loops_left_out": max(0, len(installed_loops()) - _MOST_LOOPS),
             "multiloops": [
                 asdict(pool.statistics()) for pool in running_multiloops()[:_MOST_LOOPS]
             ],

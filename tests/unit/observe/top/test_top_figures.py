@@ -171,3 +171,20 @@ def test_a_document_of_another_version_is_one_sentence() -> None:
         looker.look()
     process.groups = [make.group("a.py:1", 1, 1)]
     assert looker.look().figures.span_s is None
+
+
+def test_rates_are_of_a_second_at_least() -> None:
+    """However often somebody looks: births are stamped to a second. A new process begins anew."""
+    process = make.Process()
+    looker = Looker(process)
+    spans: list[float | None] = []
+    for _ in range(10):
+        process.at -= 0.75  # each look is a quarter of a second after the last
+        spans.append(looker.look().figures.span_s)
+    assert spans == [None, 0.25, 0.5, 0.75, *[1.0] * 6]
+    process.at += 4.0
+    assert looker.look().figures.span_s == 5.0
+    process.at = -100.0
+    process.pid = 4712
+    assert looker.look().figures.restarted
+    assert looker.look().figures.span_s == 1.0

@@ -79,11 +79,17 @@ def test_many_loops_guards_and_verdicts_are_a_number() -> None:
     """The table keeps its room; a page without end tells them all."""
     many = look(
         loops=[make.loop(str(number)) for number in range(9)],
+        loops_left_out=1_000,
         rows=[make.guard(f"g{number}", "open", 1) for number in range(9)],
         findings=[make.finding(f"a.py:{number}") for number in range(9)],
     )
     text = "\n".join(shown(Scene(many), height=50))
-    for words in ("… and 6 more loops", "… and 7 more guards", "… and 7 more verdicts"):
+    for words in (
+        "… and 6 more loops",
+        "… and 7 more guards",
+        "… and 7 more verdicts",
+        "and 1,000 loops",
+    ):
         assert words in text
     whole = "\n".join(flat(line) for line in page(many, View(), rows=None, width=0))
     assert "loop 8" in whole

@@ -68,6 +68,7 @@ def top(at: float, groups: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         "seen": sum(one["seen"] for one in groups),
         "looked_s": 0.1,
         "loops": [loop()],
+        "loops_left_out": 0,
         "multiloops": [],
         "groups": groups,
         **more,
@@ -100,6 +101,7 @@ class Process:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.at = 0.0
+        self.pid = 4711
         self.groups = [group("app.py:9", 10, 10)]
         self.findings: list[dict[str, Any]] = []
         self.details: dict[str, Any] | None = None
@@ -111,7 +113,7 @@ class Process:
             raise TargetGone(self.gone)
         if path == "/v1/top":
             self.at += 1.0
-            return top(self.at, self.groups)
+            return top(self.at, self.groups, pid=self.pid)
         if path == "/v1/guards":
             return guards()
         if path == "/v1/leaks":
