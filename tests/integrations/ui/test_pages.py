@@ -187,6 +187,26 @@ def test_a_cpu_profile_names_what_uses_the_processor(visit: Visit) -> None:
     page.until("window.__backstay.flame?.names.includes('score')")
 
 
+@pytest.mark.parametrize(("kind", "named"), [("held", "consume"), ("mutex", "")])
+def test_each_kind_of_profile_is_drawn(visit: Visit, kind: str, named: str) -> None:
+    """Also those whose values are bytes, and one in which nothing was found."""
+    page = visit("profiles")
+    before = page.js(
+        "document.querySelectorAll('table[aria-label=\"Saved profiles\"] tbody tr').length"
+    )
+    page.js(
+        f"(() => {{ document.querySelector('select[aria-label=Kind]').value = '{kind}';"
+        " document.querySelector('select[aria-label=Seconds]').value = '1'; })()"
+    )
+    page.click("button.primary")
+    page.until(
+        f"document.querySelectorAll('table[aria-label=\"Saved profiles\"] tbody tr').length > {before}"
+    )
+    if named:
+        page.until(f"window.__backstay.flame?.names.includes('{named}')")
+    assert page.complaints == []
+
+
 def test_guards_show_state_and_rejections(visit: Visit) -> None:
     """A breaker that is open, a bulkhead that is full, a pool, and a rate that refuses."""
     page = visit("guards")

@@ -3,7 +3,7 @@
 import { address, get, query } from "./api.js";
 import { amount, empty, fill, h, number, place, seconds, sharpen, table, bytes } from "./dom.js";
 
-const KINDS = [["profile", "CPU", 5], ["wall", "Wall time", 5], ["block", "Blocked loops and waits", 5], ["heap", "Memory", 0], ["task", "Tasks", 0], ["taskleak", "Leaked tasks", 0]];
+const KINDS = [["profile", "CPU", 5], ["wall", "Wall time", 5], ["block", "Blocked loops and waits", 5], ["mutex", "Lock holders", 5], ["held", "Held by tasks", 0], ["heap", "Memory", 0], ["task", "Tasks", 0], ["taskleak", "Leaked tasks", 0]];
 const ROW = 19;
 
 export default function profiles(root, context) {
