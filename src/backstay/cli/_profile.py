@@ -44,6 +44,7 @@ _KINDS: dict[str, tuple[str, float | None, float]] = {
     "mutex": ("mutex", 10.0, 5.0),
     "held": ("held", None, 30.0),
     "heap": ("heap", None, 65.0),
+    "native": ("native", 10.0, 65.0),
     "tasks": ("task", None, 5.0),
     "leaks": ("taskleak", None, 10.0),
 }
@@ -71,7 +72,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "--seconds",
         type=seconds,
         metavar="S",
-        help="how long (cpu, wall, block, mutex: 10; others: at once)",
+        help="how long (cpu, wall, block, mutex, native: 10; others: at once)",
     )
     parser.add_argument("--gc", action="store_true", help="heap: collect garbage first")
     parser.add_argument(

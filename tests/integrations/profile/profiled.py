@@ -243,6 +243,15 @@ async def holding() -> None:
     await asyncio.gather(request("GET /large", 100_000), request("GET /small", 10_000))
 
 
+async def compressing() -> None:
+    """Have C code keep memory: each compressor has a window of its own, outside of Python's allocators."""
+    import zlib
+
+    while True:
+        _kept.append(zlib.compressobj(9))
+        await asyncio.sleep(0.01)
+
+
 class Hoard:
     """What `growing` keeps; a type that a census can name."""
 
@@ -286,6 +295,7 @@ _WORKS = {
         contended_mutex,
         contended_semaphore,
         holding,
+        compressing,
     )
 }
 

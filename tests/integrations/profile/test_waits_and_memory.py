@@ -97,6 +97,25 @@ def test_wall_time_adds_up_to_the_lives_of_all_tasks(loop: str) -> None:
     assert "Type: wall" in top
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_memory_of_c_code_is_told_by_the_line_that_called_it(loop: str, tmp_path: Path) -> None:
+    """And the process is as before when the window is over: it takes a second one."""
+    pytest.importorskip("memray")
+    with profiled("compressing", loop) as process:
+        first = process.get("/debug/pprof/native?seconds=1")
+        data = process.get("/debug/pprof/native?seconds=1")
+    assert from_pprof(first).samples
+    held = sum(
+        sample.values[1]
+        for sample in from_pprof(data).samples
+        if sample.stack[0].function == "compressing"
+    )
+    assert held > 20 * 200_000  # each has 268 kB, and there are a hundred in a second at the most
+    file = tmp_path / "native.pb.gz"
+    file.write_bytes(data)
+    assert "compressing" in go_pprof("-top", str(file))
+
+
 def test_memory_is_told_by_who_holds_it(tmp_path: Path) -> None:
     """Of two owners each has what its tasks hold, to a tenth; Go's tool shows it."""
     with profiled("holding") as process:

@@ -13,6 +13,7 @@ from backstay.observe.profile._heap import heap_profile
 from backstay.observe.profile._held import held_profile
 from backstay.observe.profile._leaks import leak_lines
 from backstay.observe.profile._mutex import mutex_profile
+from backstay.observe.profile._native import native_profile
 from backstay.observe.profile._profile import Profile, diff
 from backstay.observe.profile._tasks import profile_of, task_lines
 from backstay.observe.profile._text import full_text
@@ -22,6 +23,8 @@ __all__ = ["make_desk"]
 
 # Go's: the client that does not say how long it wants to look gets so much.
 _CPU_S = 30.0
+# A window in which the process is slowed down; long enough for a few requests.
+_NATIVE_S = 10.0
 # Long enough to see a loop that is blocked, where nobody has watched it before.
 _GLANCE_S = 0.5
 
@@ -62,6 +65,12 @@ def make_desk(blocks: Callable[[], object] = lambda: None) -> Desk:
                 "mutex",
                 "what the holders of locks do while others wait for them, sampled",
                 lambda asked, wait: mutex_profile(asked.seconds or _GLANCE_S, wait),
+            ),
+            Kind(
+                "native",
+                "memory that C code has allocated within a window, by the line that called it; needs memray",
+                lambda asked, wait: native_profile(asked.seconds or _NATIVE_S, wait),
+                longest_s=60.0,
             ),
             Kind(
                 "held",
