@@ -94,7 +94,10 @@ class Channel(HomedState[T], SendOnly[T], RecvOnly[T]):
         if maker.f_back is not None and maker.f_globals.get("__name__") == "typing":
             maker = maker.f_back  # Channel[int](...) is made by way of typing
         super().__init__(capacity, name, shared, maker)
-        _enter(ref(self, _leave))
+        if type(self) is Channel:
+            _enter(ref(self, _leave))
+        else:
+            ALIVE.add(self)
 
     # -- sending -----------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from backstay.observe.recorder import Recorder
 
 AUDITS: list[asyncio.Task[bool]] = []
 POLICY = Policy("pay", breaker=Breaker(name="bank"))
+JOBS = backstay.Channel[int](8, name="jobs")  # nobody names it for the metrics
 
 
 async def forever() -> None:

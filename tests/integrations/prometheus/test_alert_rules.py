@@ -262,3 +262,5 @@ def test_a_real_prometheus_reads_all_of_it(server: Any, apps: Apps) -> None:
         assert all(0 < value < 1 for value in found.values())
     kinds = api(server, "metadata", metric="backstay_loop_step_seconds")
     assert kinds["backstay_loop_step_seconds"][0]["type"] == "histogram"
+    found = api(server, "query", query='backstay_channel_capacity{channel="jobs"}')["result"]
+    assert {one["value"][1] for one in found} == {"8"}, "it was found by itself"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -31,9 +32,51 @@ def test_who_lives_is_on_it_and_who_died_is_not() -> None:
     gc.collect()
     assert gone() is None
     assert roster.living() == [one]
+    roster.discard(Thing())
+    assert roster.living() == [one]
+    roster.discard(one)
+    assert roster.living() == []
+    roster.add(one)
     del one
     assert roster.living() == []
     assert not roster._refs
+
+
+@dataclass
+class Equal:
+    """All of them are equal, and none can be hashed."""
+
+    name: str = "same"
+
+
+def test_a_class_may_define_equality() -> None:
+    """Each object is on it by itself, and leaves by itself; also a kind of channel that has it."""
+    roster = Roster[Equal]()
+    one, other = Equal(), Equal()
+    roster.add(one)
+    roster.add(other)
+    assert len(roster.living()) == 2
+    del one
+    (left,) = roster.living()
+    assert left is other
+    roster.discard(Equal())
+    assert roster.living() == [other]
+    roster.discard(other)
+    roster.discard(other)
+    assert roster.living() == []
+    roster.add(other)
+    del left, other
+    assert not roster._by_id
+
+    class Odd(Channel[int]):
+        __slots__ = ()
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Odd)
+
+    first, second = Odd(1, name="odd"), Odd(1, name="odd")
+    assert sum(one is first or one is second for one in ALIVE.living()) == 2
 
 
 def test_a_list_that_changes_while_it_is_read_is_read_again(

@@ -211,6 +211,21 @@ async def test_what_lives_can_be_hidden_and_shown_again() -> None:
     assert found["backstay_channels", ("jobs",)] == 1
 
 
+async def test_a_kind_of_service_may_define_equality() -> None:
+    """Two that are equal are two, of which one can be hidden."""
+
+    class Equal(Service):
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Equal)
+
+    first, second = Equal("first"), Equal("second")
+    unwatch(first)
+    names = {label for name, label in rows(Collector()) if name == "backstay_service_ready"}
+    assert names == {(second.name,)}
+
+
 async def test_channels_of_one_line_are_one_row() -> None:
     """Those without a name have that of the line; time-outs and tickers are not told at all."""
     crowd = [Channel[int](2) for _ in range(50)]

@@ -6,8 +6,8 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, get_args
-from weakref import WeakSet
 
+from backstay._base import Roster
 from backstay.channels import Channel, ChannelStatistics
 from backstay.channels._channel import ALIVE as CHANNELS
 from backstay.leak._census import breather
@@ -38,7 +38,7 @@ _KINDS: Final = (Service, Consumer, Schedule, Channel)
 #: Channels between two breaths: less than a millisecond.
 _STRIDE: Final = 256
 
-_hidden: WeakSet[Watchable] = WeakSet()
+_hidden: Roster[Watchable] = Roster()
 
 
 def watch(*these: Watchable) -> None:
@@ -58,12 +58,14 @@ def watch(*these: Watchable) -> None:
             raise TypeError(
                 f"metrics can watch services, consumers, schedules and channels, not {type(one).__name__}"
             )
-    _hidden.difference_update(these)
+    for one in these:
+        _hidden.discard(one)
 
 
 def unwatch(*these: Watchable) -> None:
     """Show them no more, although they live; harmless when they are hidden already."""
-    _hidden.update(these)
+    for one in these:
+        _hidden.add(one)
 
 
 _CONSUMER: Final = {
@@ -100,10 +102,15 @@ _SCHEDULE_OUTCOMES: Final = (
 )
 
 
+def _ids_of_hidden() -> frozenset[int]:
+    return frozenset(map(id, _hidden.living()))
+
+
 def put_living(page: Page) -> None:
     """Put every service, consumer and schedule that is alive."""
     alive: list[Service | Steered] = [*SERVICES.living(), *STEERED.living()]
-    found = [one for one in alive if one not in _hidden]
+    hidden = _ids_of_hidden()
+    found = [one for one in alive if id(one) not in hidden]
     for one in sorted(found, key=lambda one: (type(one).__name__, one.name)):
         try:
             if isinstance(one, Service):
@@ -255,11 +262,11 @@ class ChannelRows:
 
     def _found(self) -> dict[str, _Pipes]:
         found: dict[str, _Pipes] = {}
-        breathe = breather()
+        breathe, hidden = breather(), _ids_of_hidden()
         for count, channel in enumerate(CHANNELS.living()):
             if not count % _STRIDE:
                 breathe()
-            if channel in _hidden:
+            if id(channel) in hidden:
                 continue
             try:
                 said = channel.statistics()
