@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl
 
-from backstay.observe.desk import Request, encode_json
+from backstay.observe.desk import Request, cover_text, encode_json
 
 __all__ = [
     "MAX_BODY_BYTES",
@@ -73,6 +73,9 @@ _ONCE = frozenset(
         "transfer-encoding",
     }
 )
+
+#: What may hold names and errors of the program; the files of the pages are ours.
+_TEXTS = ("application/json", "text/plain", "application/openmetrics-text")
 
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -157,6 +160,8 @@ def encode_body(
     status: int, content_type: str, body: bytes, headers: Iterable[tuple[str, str]] = ()
 ) -> bytes:
     """Return the whole reply around a body of any kind, closing the connection."""
+    if content_type.startswith(_TEXTS):
+        body = cover_text(body)
     more = "".join(f"{name}: {value}\r\n" for name, value in headers)
     head = (
         f"HTTP/1.1 {status} {_PHRASES.get(status, 'Unknown')}\r\n"

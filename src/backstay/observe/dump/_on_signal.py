@@ -28,6 +28,7 @@ from typing import Final, Self
 from weakref import WeakSet
 
 from backstay._base import wall
+from backstay.observe.desk import cover_text
 from backstay.observe.dump._document import document
 from backstay.observe.dump._text import to_text
 
@@ -143,7 +144,7 @@ class SignalDump:
         except Exception as error:
             body = f"the dump failed: {type(error).__name__}: {error}\n"
         where = "\n".join(noted.rstrip().splitlines()[:200])
-        made = f"{head}{where}\n\n{body}".encode(errors="replace")
+        made = cover_text(f"{head}{where}\n\n{body}".encode(errors="replace"))
         if len(made) > _MOST_BYTES:
             made = made[:_MOST_BYTES] + b"\n... cut: the dump is longer than 4 MB\n"
         return made + b"=== end of dump\n"

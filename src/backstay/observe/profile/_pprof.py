@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterable
 
+from backstay._base import cover_secrets
 from backstay.observe.profile._profile import Frame, Profile
 
 __all__ = ["to_pprof"]
@@ -69,7 +70,11 @@ class _Encoder:
         return bytes(out)
 
     def _string(self, text: str) -> int:
-        return self._strings.setdefault(text, len(self._strings))
+        known = self._strings.get(text)
+        if known is None:
+            # Names of tasks and owners are the program's, and a file is handed on.
+            known = self._strings.setdefault(cover_secrets(text), len(self._strings))
+        return known
 
     def _value_type(self, kind: tuple[str, str]) -> bytes:
         return _number(1, self._string(kind[0])) + _number(2, self._string(kind[1]))

@@ -7,7 +7,9 @@ a packet for each thing, a track for each task, and slices on it. https://ui.per
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
+from backstay._base import cover_secrets
 from backstay.observe.recorder._trace import Step, Trace, TraceTask
 
 __all__ = ["to_perfetto"]
@@ -171,4 +173,10 @@ def _bytes(field: int, value: bytes) -> bytes:
 
 
 def _text(field: int, value: str) -> bytes:
-    return _bytes(field, value.encode("utf-8", "replace"))
+    # Names of tasks and owners are the program's, and a file is handed on.
+    return _bytes(field, _covered(value).encode("utf-8", "replace"))
+
+
+@lru_cache(maxsize=4096)
+def _covered(text: str) -> str:
+    return cover_secrets(text)
