@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from backstay import leak
 from backstay._base import now
+from backstay.observe.ui._task_numbers import numbers
+from backstay.observe.ui._task_pages import living
 from backstay.tasks import Scope, installed_loops, live_tasks, owner_of
 
 __all__ = ["scope_tree", "wait_graph"]
@@ -88,16 +91,17 @@ def wait_graph() -> dict[str, Any]:
     for loop in installed_loops():
         found = leak.waits(loop, limit=_MOST_DRAWN)
         first = len(nodes)
-        nodes += [_waiter(one) for one in found.tasks]
+        alive = living([one.id for one in found.tasks])
+        nodes += [_waiter(one, alive.get(one.id)) for one in found.tasks]
         edges += [(first + one, first + other) for one, other in found.edges]
         left_out += found.left_out
         rings += [one.to_json() for one in leak.deadlocks(loop)]
     return {"tasks": nodes, "edges": edges, "left_out": left_out, "deadlocks": rings}
 
 
-def _waiter(one: leak.Waiter) -> dict[str, Any]:
+def _waiter(one: leak.Waiter, task: asyncio.Task[Any] | None) -> dict[str, Any]:
     return {
-        "id": f"{one.id:x}",
+        "id": "" if task is None else str(numbers.number(task)),
         "name": one.name,
         "coroutine": one.coroutine,
         "site": one.site,

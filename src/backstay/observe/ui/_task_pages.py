@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from backstay._base import now
 from backstay.observe.ui._survey import Family, Survey
+from backstay.observe.ui._task_numbers import numbers
 from backstay.tasks import await_chain, blocked_on, info, installed_loops, live_tasks
 
 __all__ = [
@@ -95,8 +96,12 @@ def member_page(survey: Survey, key: str, query: Mapping[str, str]) -> dict[str,
     offset = whole(query, "offset", 0, 10_000_000)
     limit = whole(query, "limit", 100, MOST_ROWS)
     wanted = list(family.ids[offset : offset + limit])
-    alive = living(wanted)
-    rows = [row_of(alive[one]) if one in alive else {"id": f"{one:x}"} for one in wanted]
+    alive = {
+        address: task
+        for address, task in living(wanted).items()
+        if _is_one_of(task, family)  # an address may have become another task's since the look
+    }
+    rows = [row_of(alive[one]) if one in alive else {"id": ""} for one in wanted]
     first = next((alive[one] for one in wanted if one in alive), None)
     return {
         **_of(survey),
@@ -107,20 +112,23 @@ def member_page(survey: Survey, key: str, query: Mapping[str, str]) -> dict[str,
     }
 
 
+def _is_one_of(task: asyncio.Task[Any], family: Family) -> bool:
+    known = info(task)
+    return (known.coroutine, known.owner_path) == (family.coroutine, family.owner_path)
+
+
 def one_task(name: str) -> dict[str, Any] | None:
     """Return all that is known of one task; None when it has ended.
 
     Args:
-        name: its id, as a page told it: a number in hexadecimal.
+        name: its id, as a page told it: a number.
 
     Raises:
         BadQuery: it is no such number.
     """
-    try:
-        wanted = int(name, 16)
-    except ValueError:
-        raise BadQuery(f"id is {name[:40]!r}: give one that /v1/tasks/members has told") from None
-    task = living([wanted]).get(wanted)
+    if not (name.isascii() and name.isdecimal() and len(name) < 19):
+        raise BadQuery(f"id is {name[:40]!r}: give one that /v1/tasks/members has told")
+    task = numbers.find(int(name))
     if task is None:
         return None
     known = info(task)
@@ -172,7 +180,7 @@ def row_of(task: asyncio.Task[Any]) -> dict[str, Any]:
     known = info(task)
     what = blocked_on(task)
     return {
-        "id": f"{id(task):x}",
+        "id": str(numbers.number(task)),
         "name": known.name,
         "age_s": None if known.age is None else round(known.age, 3),
         "state": known.state,
