@@ -54,6 +54,7 @@ typedef struct {
     AccelState *state;
     PyObject *loop;
     PyObject *registry; /* the callback by which the loop knows its async generators, or None */
+    PyObject *rosters;  /* a tuple of the callbacks of our own lists of the living */
     Node *nodes;
     int32_t count, room;
     Gate *gates;
@@ -397,6 +398,18 @@ open_waiters(Trial *trial, int32_t future)
     return 0;
 }
 
+/* Say whether a weak reference is one of those by which Backstay lists objects; nobody is woken by these. */
+static int
+is_of_roster(Trial *trial, PyWeakReference *reference)
+{
+    for (Py_ssize_t place = 0; place < PyTuple_GET_SIZE(trial->rosters); place++) {
+        if (reference->wr_callback == PyTuple_GET_ITEM(trial->rosters, place)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Say whether somebody outside of the graph may get hold of a node weakly. A weak reference within
  * the graph is an edge like any other, but not a counted one. */
 static int
@@ -413,8 +426,9 @@ is_weakly_held(Trial *trial, int32_t number)
         if (within >= 0) {
             trial->nodes[within].weak = number;
         }
-        else if (!(node->flags & IS_GENERATOR) || trial->registry == Py_None ||
-                 reference->wr_callback != trial->registry) {
+        else if ((!(node->flags & IS_GENERATOR) || trial->registry == Py_None ||
+                  reference->wr_callback != trial->registry) &&
+                 !is_of_roster(trial, reference)) {
             held = 1;
         }
     }
@@ -545,18 +559,20 @@ run(Trial *trial, PyObject *tasks, Py_ssize_t budget, char *verdicts)
 }
 
 const char accel_judge_doc[] =
-    "judge(tasks, loop, barred, budget, passed_by, registry)\n--\n\n"
+    "judge(tasks, loop, barred, budget, passed_by, registry, rosters)\n--\n\n"
     "Return the verdicts as bytes, and the number of objects that were met.";
 
 PyObject *
 accel_judge(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"tasks", "loop", "barred", "budget", "passed_by", "registry", NULL};
+    static char *names[] = {"tasks", "loop", "barred", "budget", "passed_by", "registry",
+                            "rosters", NULL};
     AccelState *state = PyModule_GetState(module);
-    PyObject *tasks, *loop, *barred, *passed_by, *registry;
+    PyObject *tasks, *loop, *barred, *passed_by, *registry, *rosters;
     Py_ssize_t budget;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOnOO:judge", names, &PyList_Type, &tasks,
-                                     &loop, &barred, &budget, &passed_by, &registry)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOnOOO!:judge", names, &PyList_Type, &tasks,
+                                     &loop, &barred, &budget, &passed_by, &registry,
+                                     &PyTuple_Type, &rosters)) {
         return NULL;
     }
     if (PyList_GET_SIZE(tasks) > INT32_MAX / 8) {
@@ -575,6 +591,7 @@ accel_judge(PyObject *module, PyObject *args, PyObject *kwargs)
     trial->state = state;
     trial->loop = loop;
     trial->registry = registry;
+    trial->rosters = rosters;
     if (set_fill(&trial->barred, &trial->barred_mask, &trial->barred_count, barred) < 0 ||
         set_fill(&trial->passed, &trial->passed_mask, &trial->passed_count, passed_by) < 0) {
         goto done;

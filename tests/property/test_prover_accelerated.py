@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from test_prover_model import ROOTS, build, destroy, random_model
 
-from backstay._base import accelerated
+from backstay._base import accelerated, roster_callbacks
 from backstay.leak._trial_deletion import (
     HELD,
     LIVE,
@@ -47,7 +47,10 @@ def in_c(
     accelerator = accelerated()
     assert accelerator is not None
     registry = _registry_of_generators(loop)
-    return Judgement(*accelerator.judge(tasks, loop, barred, budget, _namespaces(), registry))
+    rosters = roster_callbacks()
+    return Judgement(
+        *accelerator.judge(tasks, loop, barred, budget, _namespaces(), registry, rosters)
+    )
 
 
 async def waiting(future: asyncio.Future[None], *kept: object) -> None:
@@ -201,12 +204,13 @@ async def test_arguments_of_another_kind_are_refused() -> None:
     loop: Any = asyncio.get_running_loop()
     judge: Any = accelerator.judge
     for arguments in (
-        ((), loop, (), 10, (), None),
-        ([], loop, ("no id",), 10, (), None),
-        ([], loop, (), "many", (), None),
-        ([], loop, (), 10, 5, None),
+        ((), loop, (), 10, (), None, ()),
+        ([], loop, ("no id",), 10, (), None, ()),
+        ([], loop, (), "many", (), None, ()),
+        ([], loop, (), 10, 5, None, ()),
+        ([], loop, (), 10, (), None, []),
         ([], loop, (), 10),
     ):
         with pytest.raises(TypeError):
             judge(*arguments)
-    assert judge([], loop, (), -1, (), None) == (b"", 0)
+    assert judge([], loop, (), -1, (), None, ()) == (b"", 0)

@@ -29,7 +29,7 @@ from backstay._base._hook_table import (
 )
 from backstay._base._hooks import Hook
 from backstay._base._rolling_window import RollingWindow
-from backstay._base._roster import Roster
+from backstay._base._roster import Roster, roster_callbacks
 from backstay._base._statistics import HasStatistics
 from backstay._base._still_frames import StillFrames
 
@@ -98,6 +98,7 @@ __all__ = [
     "orphans_found",
     "random",
     "reseed",
+    "roster_callbacks",
     "run_ended",
     "schedule_moved",
     "scope_ended",

@@ -18,7 +18,7 @@ __all__ = ["Accelerator", "accelerated"]
 
 # The number that native/accel.h has: an extension left behind by other sources may call
 # functions of ours by what they were, so it is not used.
-_REVISION = 3
+_REVISION = 4
 
 
 class Accelerator(Protocol):
@@ -50,6 +50,7 @@ class Accelerator(Protocol):
         budget: int,
         passed_by: Collection[int],
         registry: Any,
+        rosters: tuple[Any, ...],
     ) -> tuple[bytes, int]:
         """Return verdicts and the number of objects met: `backstay.leak._trial_deletion`."""
         ...

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from weakref import ref
 
-__all__ = ["Roster"]
+__all__ = ["Roster", "roster_callbacks"]
 
 T = TypeVar("T")
 
 #: Tries to read a list that others write to; each fails only when somebody comes or goes within microseconds.
 _TRIES = 10
+
+
+_callbacks: list[Callable[..., None]] = []
+
+
+def roster_callbacks() -> tuple[Callable[..., None], ...]:
+    """Return the callbacks of the weak references of all rosters.
+
+    By them a proof tells our own lists from weak references by which somebody might wake a task.
+    """
+    return tuple(_callbacks)
 
 
 class Roster(Generic[T]):
@@ -37,6 +49,7 @@ class Roster(Generic[T]):
         ] = {}  # those whose class defines equality: a set would confuse them
         self.enter = self._refs.add
         self.leave = self._refs.discard
+        _callbacks.append(self.leave)
 
     def add(self, one: T) -> None:
         """Put an object on it; for its constructor, once."""

@@ -36,7 +36,7 @@ from operator import attrgetter, sub
 from types import AsyncGeneratorType, FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
-from backstay._base import accelerated
+from backstay._base import accelerated, roster_callbacks
 from backstay.leak._namespaces import namespaces
 from backstay.leak._places import TRACED
 from backstay.tasks._await_chain import kind_of
@@ -111,7 +111,8 @@ def judge(
     if accelerator is None:
         return _Trial(tasks, loop, barred).run(budget)
     registry = _registry_of_generators(loop)
-    found = accelerator.judge(tasks, loop, barred, budget, _namespaces(), registry)
+    rosters = roster_callbacks()
+    found = accelerator.judge(tasks, loop, barred, budget, _namespaces(), registry, rosters)
     return Judgement(*found)
 
 
@@ -281,9 +282,11 @@ class _Trial:
     def _weakly_held(self) -> set[int]:
         """Return the ids of nodes that somebody outside of the graph may get hold of weakly.
 
-        A weak reference within the graph is an edge like any other, but not a counted one.
+        A weak reference within the graph is an edge like any other, but not a counted one. Those by which
+        Backstay lists objects are none: nobody is woken by these.
         """
         found: set[int] = set()
+        rosters = roster_callbacks()
         registry = _registry_of_generators(self.loop) if self.generators else None
         generators = set(self.generators)
         for place, many in enumerate(map(weakref.getweakrefcount, self.nodes)):
@@ -295,11 +298,10 @@ class _Trial:
             for reference in weakref.getweakrefs(self.nodes[place]):
                 if id(reference) in self.ids:
                     self.weak.setdefault(id(reference), []).append(place)
-                elif (
-                    place not in generators
-                    or registry is None
-                    or reference.__callback__ is not registry
-                ):
+                    continue
+                callback = reference.__callback__
+                of_loop = place in generators and registry is not None and callback is registry
+                if not of_loop and not any(callback is one for one in rosters):
                     found.add(key)
         return found
 

@@ -103,11 +103,15 @@ def _channel_of(thing: Any) -> Any:
     """Find the `Channel` that a thing is, or is one end of; by name, for its room is above us."""
     kind = kind_of(thing)
     if kind.__module__.startswith("backstay.channels."):
-        if kind.__name__ == "Channel":
+        if _is_channel(kind):
             return thing
         behind = getattr(thing, "_behind", None)
-        return behind if kind_of(behind).__name__ == "Channel" else None
+        return behind if _is_channel(kind_of(behind)) else None
     return None
+
+
+def _is_channel(kind: type[Any]) -> bool:
+    return any(one.__name__ == "Channel" for one in kind.__mro__)
 
 
 def _channel_words(channel: Any) -> str:
