@@ -39,7 +39,14 @@ def test_the_present_is_told_in_numbers(visit: Visit) -> None:
     """The first screen counts tasks by state and owner, and shows memory, descriptors and lag."""
     page = visit("now")
     shown = page.text("main")
-    for name in ("Tasks", "Loop lag", "Memory", "File descriptors", "Collections", "Requests"):
+    for name in (
+        "Tasks",
+        "Loop lag",
+        "Memory",
+        "File descriptors",
+        "Collections",
+        "Requests in flight",
+    ):
         assert name in shown
     assert re.search(r"MiB", shown)
     assert "main/shop/feeds" in shown or "shop/feeds" in shown

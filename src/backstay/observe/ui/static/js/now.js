@@ -37,7 +37,8 @@ export default function now(root, { link }) {
       h("details", {}, h("summary", {}, "Stack"), h("pre", {}, present.stack.join("\n")))));
     drawn = [];
     const requests = said.requests ?? {};
-    const answered = requests.completed ?? requests.finished ?? requests.requests;
+    const turned = (requests.rejected ?? 0) + (requests.shed ?? 0) + (requests.limited ?? 0);
+    const served = [`of ${number(requests.requests ?? 0)}`, turned && `${number(turned)} refused`, requests.failed && `${number(requests.failed)} failed`].filter(Boolean).join(", ");
     const gc = told.gc;
     fill(tiles,
       tile("Tasks", number(told.tasks), Object.entries(told.states).map(([name, count]) => `${number(count)} ${name}`).join(", "), told.tasks),
@@ -45,7 +46,7 @@ export default function now(root, { link }) {
       tile("Memory", bytes(told.rss_bytes), "resident", told.rss_bytes),
       tile("File descriptors", number(told.fds), told.max_fds ? `of ${number(told.max_fds)}` : "", told.fds, told.max_fds && told.fds > 0.8 * told.max_fds ? "bad" : ""),
       tile("Collections", number(gc.reduce((sum, one) => sum + one.collections, 0)), `${gc.map((one) => number(one.collections)).join(" / ")} by generation`, gc[2]?.collections ?? 0),
-      tile("Requests", said.requests ? number(requests.in_flight ?? requests.inflight ?? requests.active ?? answered) : "–", said.requests ? Object.entries(requests).filter(([, value]) => typeof value === "number").slice(0, 3).map(([name, value]) => `${name} ${number(value)}`).join(", ") : "no guard is installed", said.requests ? null : undefined),
+      tile("Requests in flight", said.requests ? number(requests.in_flight ?? 0) : "–", said.requests ? served : "no guard is installed", said.requests ? null : undefined),
       tile("Threads", number(said.threads), said.ready ? "ready for traffic" : "not ready for traffic"),
       tile("Up", seconds(said.uptime_s), `Backstay ${said.version}`));
     drawn.forEach(([canvas, kept]) => sparkline(canvas, kept));

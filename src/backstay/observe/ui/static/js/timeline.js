@@ -30,7 +30,7 @@ export default function timeline(root, context) {
     canvas.hidden = !told.tracks.length;
     if (!told.tracks.length) { fill(below, h("div", { class: "panel" }, empty(told.recording ? "Nothing has run in this time." : `Nothing is recorded: ${told.why || "the flight recorder is off"}.`))); return; }
     [from, to] = [told.from, told.to];
-    fill(note, `${number(told.tracks.length)} tasks over ${seconds(to - from)}${told.lost ? ` · ${number(told.lost)} older events are overwritten` : ""}${told.recording ? "" : " · recording has stopped"}`);
+    fill(note, `${number(told.tracks.length)} task${told.tracks.length === 1 ? "" : "s"} over ${seconds(to - from)}${told.lost ? ` · ${number(told.lost)} older events are overwritten` : ""}${told.recording ? "" : " · recording has stopped"}`);
     fill(below, h("p", {}), h("section", { class: "panel" }, h("h2", {}, "Longest steps: how long one task has held the loop"), told.longest.length ? table([
       { name: "Task", cell: (one) => one.task }, { name: "Started at", mono: true, cell: (one) => place(one.site) }, { name: "Held the loop", num: true, cell: (one) => seconds(one.s) }, { name: "Before the end", num: true, cell: (one) => seconds(told.to - one.at) }],
       told.longest, { onpick: (one) => { from = one.at - one.s; to = one.at + 2 * one.s; draw(); } }) : empty("No step is known.")));
