@@ -67,7 +67,7 @@ def pages(draw: st.DrawFn) -> list[Family]:
 
 def flat(families: Any) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {
-        (row.name, tuple(sorted(row.labels.items()))): row.value
+        (row.name, tuple(sorted(row.labels.items()))): float(row.value)
         for family in families
         for row in family.samples
     }
