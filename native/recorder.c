@@ -13,6 +13,9 @@
 /* Names of tasks kept, those that have ended included. A power of two; more tasks than this within the
  * time that the ring spans have no name. */
 #define LABELS 65536
+/* Added to the number of a region's name, which stands where the waker does. */
+#define REGION (UINT64_C(1) << 63)
+#define OPEN_REGIONS 65536 /* at once; one too many is not recorded */
 #define BUCKETS 64 /* of a duration: by the number of its bits in nanoseconds */
 
 typedef struct {
@@ -46,7 +49,9 @@ typedef struct {
     Label *labels;
     Known *known;
     size_t capacity, known_size, known_used;
-    uint64_t total, serials, running, running_since;
+    PyObject *open; /* regions that have not ended: by key, task, name and begin */
+    int running_fresh; /* whether the step under way is the first that is seen of its task */
+    uint64_t total, serials, running, running_since, regions, keys;
     uint64_t ready_counts[BUCKETS], step_counts[BUCKETS], ready_sum, step_sum;
 } Recorder;
 
@@ -163,6 +168,12 @@ forget_label(Label *label)
     Py_CLEAR(label->lasti);
     Py_CLEAR(label->owner);
     Py_CLEAR(label->trace);
+}
+
+static inline int
+has_trace(const Label *label)
+{
+    return label->trace != NULL && label->trace != Py_None;
 }
 
 /* Keep the words of a task's owner, not itself: it could hold anything. */
@@ -304,11 +315,14 @@ step_call(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kw
         }
     }
     event.begin = clock_ns();
+    int before_fresh = self->running_fresh;
+    self->running_fresh = fresh;
     self->running = event.task;
     self->running_since = event.begin;
     PyObject *result = PyObject_Vectorcall(callback, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, kwnames);
     event.end = clock_ns();
     self->running = before;
+    self->running_fresh = before_fresh;
     self->running_since = before_since;
     self->ring[self->total++ % self->capacity] = event;
     self->ready_counts[bucket(event.begin - event.ready)]++;
@@ -320,7 +334,7 @@ step_call(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kw
         PyErr_Fetch(&raised_type, &raised, &traceback);
         PyObject *task = task_of(self, callback);
         Label *label = &self->labels[event.task & (LABELS - 1)];
-        if (task != NULL && label->serial == event.task) {
+        if (task != NULL && label->serial == event.task && !has_trace(label)) {
             write_owner(self, task, label);
         }
         PyErr_Restore(raised_type, raised, traceback);
@@ -475,6 +489,79 @@ recorder_events(Recorder *self, PyObject *args)
     return found;
 }
 
+/* Keep the words of the owner that the task under way has had within its first step. In a later one whose
+ * it is was seen already, and a scope that it has opened and closed is not all of its life. */
+static PyObject *
+recorder_attribute(Recorder *self, PyObject *args)
+{
+    PyObject *owner, *trace;
+    if (!PyArg_ParseTuple(args, "UU:attribute", &owner, &trace)) {
+        return NULL;
+    }
+    Label *label = &self->labels[self->running & (LABELS - 1)];
+    if (self->running != 0 && self->running_fresh && label->serial == self->running && !has_trace(label)) {
+        Py_XSETREF(label->owner, Py_NewRef(owner));
+        Py_XSETREF(label->trace, Py_NewRef(trace));
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- regions --------------------------------------------------------------------- */
+
+static PyObject *
+recorder_begin_region(Recorder *self, PyObject *args)
+{
+    PyObject *task;
+    unsigned long long name;
+    if (!PyArg_ParseTuple(args, "OK:begin_region", &task, &name)) {
+        return NULL;
+    }
+    int fresh = 0;
+    uint64_t serial = 0;
+    if (PyDict_GET_SIZE(self->open) < OPEN_REGIONS && PyObject_TypeCheck(task, (PyTypeObject *)self->task_type)) {
+        serial = serial_of(self, task, &fresh);
+    }
+    if (serial == 0) {
+        return PyLong_FromLong(0);
+    }
+    if (fresh) {
+        write_label(self, task, serial);
+    }
+    PyObject *key = PyLong_FromUnsignedLongLong(++self->keys);
+    PyObject *region = Py_BuildValue("(KKK)", serial, name, clock_ns());
+    if (key == NULL || region == NULL || PyDict_SetItem(self->open, key, region) < 0) {
+        Py_CLEAR(key);
+    }
+    Py_XDECREF(region);
+    return key;
+}
+
+static PyObject *
+recorder_end_region(Recorder *self, PyObject *key)
+{
+    PyObject *region = PyDict_GetItemWithError(self->open, key);
+    if (region == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    Event event = {.task = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(region, 0)),
+                   .waker = REGION + PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(region, 1)),
+                   .begin = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(region, 2))};
+    if (PyDict_DelItem(self->open, key) < 0) {
+        return NULL;
+    }
+    event.ready = event.begin;
+    event.end = clock_ns();
+    self->ring[self->total++ % self->capacity] = event;
+    self->regions++;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+recorder_open_regions(Recorder *self, PyObject *Py_UNUSED(none))
+{
+    return PyDict_Values(self->open);
+}
+
 static PyObject *
 or_none(PyObject *found)
 {
@@ -541,7 +628,7 @@ recorder_state(Recorder *self, PyObject *Py_UNUSED(none))
         return NULL;
     }
     uint64_t lost = self->total > self->capacity ? self->total - self->capacity : 0;
-    return Py_BuildValue("{sKsKsKsKsNsNsKsK}", "total", self->total, "lost", lost, "running", self->running,
+    return Py_BuildValue("{sKsKsKsKsKsNsNsKsK}", "total", self->total, "regions", self->regions, "lost", lost, "running", self->running,
                          "running_since", self->running_since, "ready", ready, "step", step, "ready_sum",
                          self->ready_sum, "step_sum", self->step_sum);
 }
@@ -555,6 +642,7 @@ recorder_traverse(Recorder *self, visitproc visit, void *arg)
     Py_VISIT(self->tracked);
     Py_VISIT(self->task_type);
     Py_VISIT(self->get_coro);
+    Py_VISIT(self->open);
     /* Labels hold strings, numbers and code, which are no part of any cycle; there are many of them. */
     return 0;
 }
@@ -588,6 +676,7 @@ recorder_dealloc(Recorder *self)
     Py_CLEAR(self->tracked);
     Py_CLEAR(self->task_type);
     Py_CLEAR(self->get_coro);
+    Py_CLEAR(self->open);
     Py_CLEAR(self->str_self);
     Py_CLEAR(self->str_get_name);
     Py_CLEAR(self->str_cr_code);
@@ -614,6 +703,14 @@ static PyMethodDef recorder_methods[] = {
      "label(serial, /): name, code, site, lasti, owner and trace id of a task, or None."},
     {"living", (PyCFunction)(void (*)(void))recorder_living, METH_NOARGS,
      "living(): the tasks that are alive, by their numbers."},
+    {"attribute", (PyCFunction)(void (*)(void))recorder_attribute, METH_VARARGS,
+     "attribute(owner, trace, /): keep the words of an owner that was there within this first step."},
+    {"begin_region", (PyCFunction)(void (*)(void))recorder_begin_region, METH_VARARGS,
+     "begin_region(task, name, /): a key; 0 for one that is not recorded."},
+    {"end_region", (PyCFunction)(void (*)(void))recorder_end_region, METH_O,
+     "end_region(key, /): record a region that began."},
+    {"open_regions", (PyCFunction)(void (*)(void))recorder_open_regions, METH_NOARGS,
+     "open_regions(): task, name and begin of those that have not ended."},
     {"state", (PyCFunction)(void (*)(void))recorder_state, METH_NOARGS, "state(): counters."},
     {NULL, NULL, 0, NULL},
 };
@@ -668,7 +765,8 @@ accel_recorder(PyObject *module, PyObject *args)
     self->capacity = (size_t)capacity;
     self->ring = PyMem_RawCalloc(self->capacity, sizeof(Event));
     self->labels = PyMem_RawCalloc(LABELS, sizeof(Label));
-    if (self->ring == NULL || self->labels == NULL) {
+    self->open = PyDict_New();
+    if (self->ring == NULL || self->labels == NULL || self->open == NULL) {
         PyErr_NoMemory();
     }
     else if ((self->str_self = PyUnicode_InternFromString("__self__")) != NULL &&

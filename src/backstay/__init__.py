@@ -24,6 +24,7 @@ from backstay.tasks import (
 
 if TYPE_CHECKING:
     from backstay.channels import DEFAULT, Channel, Selected, after, select
+    from backstay.observe.recorder import region
     from backstay.sync import (
         Mutex,
         Once,
@@ -58,6 +59,7 @@ __all__ = [
     "install",
     "now",
     "once_value",
+    "region",
     "remaining",
     "run",
     "select",
@@ -70,6 +72,7 @@ _LATER = {
     **dict.fromkeys(
         ("Mutex", "Once", "RWMutex", "Semaphore", "SingleFlight", "WaitGroup", "once_value"), "sync"
     ),
+    "region": "observe.recorder",
 }
 
 

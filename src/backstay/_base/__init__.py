@@ -26,6 +26,7 @@ from backstay._base._hook_table import (
     schedule_moved,
     scope_ended,
     service_moved,
+    shutdown_overrun,
 )
 from backstay._base._hooks import Hook
 from backstay._base._rolling_window import RollingWindow
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         ScheduleMoved,
         ScopeEnded,
         ServiceMoved,
+        ShutdownOverrun,
     )
     from backstay._base._secrets import HIDDEN, cover_secrets, names_a_secret, without_secrets
 
@@ -78,6 +80,7 @@ __all__ = [
     "ScheduleMoved",
     "ScopeEnded",
     "ServiceMoved",
+    "ShutdownOverrun",
     "StillFrames",
     "SystemClock",
     "accelerated",
@@ -103,6 +106,7 @@ __all__ = [
     "schedule_moved",
     "scope_ended",
     "service_moved",
+    "shutdown_overrun",
     "use_clock",
     "wall",
     "without_secrets",
@@ -127,6 +131,7 @@ _EVENTS = frozenset(
         "ScheduleMoved",
         "ScopeEnded",
         "ServiceMoved",
+        "ShutdownOverrun",
     }
 )
 _SECRETS = frozenset({"HIDDEN", "cover_secrets", "names_a_secret", "without_secrets"})

@@ -23,6 +23,7 @@ __all__ = [
     "ScheduleMoved",
     "ScopeEnded",
     "ServiceMoved",
+    "ShutdownOverrun",
 ]
 
 
@@ -131,6 +132,14 @@ class ServiceMoved:
     before: str
     after: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownOverrun:
+    """A process that was told to end did not manage to within its grace."""
+
+    what: str  # what was cut or is in the way, in one sentence
+    last: bool = False  # True: the process is ended right after this, from another thread
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ScheduleMoved,
         ScopeEnded,
         ServiceMoved,
+        ShutdownOverrun,
     )
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "schedule_moved",
     "scope_ended",
     "service_moved",
+    "shutdown_overrun",
 ]
 
 call_rejected: Hook[CallRejected] = Hook("call_rejected")
@@ -58,3 +60,4 @@ run_ended: Hook[RunEnded] = Hook("run_ended")
 schedule_moved: Hook[ScheduleMoved] = Hook("schedule_moved")
 scope_ended: Hook[ScopeEnded] = Hook("scope_ended")
 service_moved: Hook[ServiceMoved] = Hook("service_moved")
+shutdown_overrun: Hook[ShutdownOverrun] = Hook("shutdown_overrun")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from backstay.cli._recording import waits_for_verdicts
 from backstay.observe.admin import AdminServer, read_token
 
 __all__ = ["make_plane"]
@@ -23,7 +24,7 @@ def make_plane(args: argparse.Namespace, ready: Callable[[], bool] = lambda: Tru
     return AdminServer(
         args.admin,
         leak_interval=30.0 if args.leak_interval is None else args.leak_interval,
-        log_leaks=bool(args.log_leaks),
+        log_leaks=bool(args.log_leaks) or waits_for_verdicts(args.record_on),
         ready=ready,
         token=read_token(args.admin_token_file) if args.admin_token_file else "",
         allow_actions=bool(args.allow_actions),

@@ -67,6 +67,21 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--spans", metavar="FILE", help="write a span for each request, for 'backstay spans FILE'")
     add(
+        "--record-on",
+        metavar="WORDS",
+        help="also write the last 10 s to a file when something happens: slow=500ms, blocked, breaker, growth, "
+        "leak, deadline, shutdown; several with commas between them",
+    )
+    add(
+        "--record-dir",
+        metavar="DIR",
+        help="where those files go (recordings, beside the admin socket)",
+    )
+    add("--record-keep", type=count, metavar="N", help="files that stay, the newest (20)")
+    add(
+        "--record-every", type=seconds, metavar="S", help="seconds between two files, at least (10)"
+    )
+    add(
         "--log-leaks",
         action="store_true",
         default=None,

@@ -23,7 +23,7 @@ from typing import Any
 
 import uvicorn
 
-from backstay._base import now
+from backstay._base import ShutdownOverrun, now, shutdown_overrun
 from backstay.errors import BackstayError
 from backstay.lifecycle import (
     PhaseRecord,
@@ -365,6 +365,8 @@ class Life:
         self._record.lost = leftovers(cut)
         for one in self._record.lost:
             _log.error("request cut, the grace is used up: %s", one)
+        if shutdown_overrun:
+            shutdown_overrun.emit(ShutdownOverrun(f"{len(cut)} requests cut, the grace is used up"))
         for task in cut:
             task.cancel("the grace of the shutdown is used up")
         await asyncio.wait(over, timeout=_TIDY_S, return_when=asyncio.FIRST_COMPLETED)
@@ -380,6 +382,8 @@ class Life:
             self._note("hooks", begun)
         else:
             _log.error("the application's shutdown hook did not end within the grace and is cut")
+            if shutdown_overrun:
+                shutdown_overrun.emit(ShutdownOverrun("the application's shutdown hook was cut"))
             serving.cancel("the grace of the shutdown is used up")
             self._note("hooks", begun, False, "cut")
         await self._registered_hooks()

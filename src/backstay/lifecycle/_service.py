@@ -21,7 +21,14 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from backstay._base import Roster, ServiceMoved, now, service_moved
+from backstay._base import (
+    Roster,
+    ServiceMoved,
+    ShutdownOverrun,
+    now,
+    service_moved,
+    shutdown_overrun,
+)
 from backstay.errors import BackstayError, LifecycleMisuse, StartFailed
 from backstay.lifecycle._component import Component, ComponentRecord, hook_of, open_of, task_of
 from backstay.lifecycle._hooks import registered_hooks
@@ -381,6 +388,8 @@ class Service:
         _log.error(
             "%s: component %s %s: %s", self.name, part.name, what, "; ".join(map(str, found))
         )
+        if shutdown_overrun:
+            shutdown_overrun.emit(ShutdownOverrun(f"{self.name}: component {part.name} {what}"))
         return found
 
     def _raise_errors(self) -> None:

@@ -12,6 +12,8 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 
+from backstay._base import ShutdownOverrun, shutdown_overrun
+
 __all__ = ["ExitWatchdog"]
 
 #: Seconds after the budget, so that a shutdown that just makes it is left alone.
@@ -77,6 +79,8 @@ class ExitWatchdog:
             )
             lines = [why, *(f"backstay: left over: {line}" for line in self._describe())]
             os.write(2, ("\n".join(lines) + "\n").encode(errors="replace"))
+            if shutdown_overrun:
+                shutdown_overrun.emit(ShutdownOverrun(why.removeprefix("backstay: "), last=True))
         finally:
             try:
                 self._last_act()

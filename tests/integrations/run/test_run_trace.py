@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb  # type: ignore[import-untyped]
-from real_processes import Command, Start, in_background
+from real_processes import Command, Start, in_background, line_of
 
 pytestmark = pytest.mark.slow
 
@@ -81,3 +81,99 @@ def test_wrong_use_is_one_line(backstay: Command) -> None:
         told = backstay(*words)
         assert told.returncode == 2, words
         assert told.stderr.strip().count("\n") <= 1, told.stderr
+
+
+def test_a_slow_request_leaves_a_recording(start: Start, backstay: Command, room: Path) -> None:
+    """A file appears by itself; it is listed, fetched and read, names the blocking line, and opens in Perfetto."""
+    words = ("--record-on", "slow=200ms", "--record-dir", "kept", "--record-every", "60")
+    process = start(*RUN, "--block-limit", "0.05", *words, "web:app")
+    process.wait_for("listening")
+    none = backstay("trace", "own.sock", "--recordings")
+    assert "nothing of slow=0.2s has happened" in none.stdout
+    connection = process.connect()
+    traced = {"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"}
+    connection.request("GET", "/block/0.3", headers=traced)
+    assert connection.getresponse().read()
+    connection.close()
+    process.wait_for(r"recorded kept/\S+-slow-")
+    assert process.get("/block/0.3")[0] == 200  # too soon: it is counted, no more
+    (file,) = (room / "kept").iterdir()
+    assert f"-slow-{TRACE_ID}-{process.pid}.recording" in file.name
+    assert file.stat().st_mode & 0o777 == 0o600
+    listed = json.loads(backstay("trace", "own.sock", "--recordings", "--json").stdout)
+    assert [one["name"] for one in listed["recordings"]] == [file.name]
+    assert listed["passed_over"] == {"slow": 1}
+    assert file.name in backstay("trace", "own.sock", "--recordings").stdout
+    for told in (
+        backstay("trace", f"kept/{file.name}"),
+        backstay("trace", "own.sock", "--recording", file.name),
+    ):
+        assert told.returncode == 0, told.stderr
+        assert "longer than 0.2 s" in told.stdout
+        assert f"app at {room}/{line_of('time.sleep(float')}" in told.stdout
+        assert "Critical path of the request" in told.stdout
+    saved = backstay("trace", f"kept/{file.name}", "-o", "t.pftrace")
+    assert saved.returncode == 0, saved.stderr
+    trace = pb.Trace()
+    trace.ParseFromString((room / "t.pftrace").read_bytes())
+    assert any(one.track_descriptor.name == "event loop 0: steps" for one in trace.packet)
+
+
+def test_a_shutdown_that_overruns_leaves_a_recording(start: Start, room: Path) -> None:
+    """Also when the loop is blocked to the end and the process has to be ended from outside of it."""
+    words = ("--record-on", "shutdown", "--record-dir", "kept", "--grace", "0.5")
+    process = start(*RUN, *words, "web:app")
+    process.wait_for("listening")
+    connection = process.connect()
+    connection.request("GET", "/block/30")
+    process.wait_for("at /block")
+    process.popen.terminate()
+    process.wait_for("did not end within its grace")
+    assert process.popen.wait(10) == 1
+    connection.close()
+    (file,) = (room / "kept").iterdir()
+    assert "-shutdown-notrace-" in file.name
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (
+            ("--record-on", "slo=1s"),
+            "'slo' is no trigger: there are slow=DURATION, blocked, breaker",
+        ),
+        (("--record-on", "slow"), "write slow=500ms"),
+        (("--record-on", "slow=fast"), "has no duration above 0"),
+        (("--record-on", "growth=2s"), "write growth alone"),
+        (("--record-on", ","), "no trigger is named"),
+        (("--record-on", "blocked,blocked"), "given twice"),
+        (("--record-on", "blocked", "--no-sysmon"), "contradict each other"),
+        (("--record-on", "leak", "--leak-interval", "0"), "need the census"),
+        (("--record-dir", "kept"), "add --record-on"),
+        (("--record-on", "blocked", "--record-dir", "web.py/x"), "cannot make the directory"),
+    ],
+)
+def test_wrong_triggers_are_one_line(
+    backstay: Command, words: tuple[str, ...], reason: str
+) -> None:
+    """What was seen, what there is, what to do; the process does not start."""
+    told = backstay(*RUN, *words, "web:app")
+    assert told.returncode == 2
+    assert reason in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_what_is_no_recording_is_said_in_one_line(backstay: Command, room: Path) -> None:
+    """A file of something else, a name that is none, and a process that makes none."""
+    (room / "broken.recording").write_bytes(b"\x1f\x8b nothing")
+    for words, reason in (
+        (("web.py",), "is not a recording of ours"),
+        (("broken.recording",), "is not a recording of ours"),
+        (("web.py", "--last", "5"), "is a file"),
+        (("own.sock", "--recordings", "-o", "x"), "--recordings lists them"),
+        (("own.sock", "--recording", "../x"), "is not the name of one"),
+    ):
+        told = backstay("trace", *words)
+        assert told.returncode == 2, words
+        assert reason in told.stderr
+        assert told.stderr.strip().count("\n") == 0, told.stderr

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from backstay.observe.recorder._trace import Step, Trace
+from backstay.observe.recorder._trace import Region, Step, Trace
 
 __all__ = ["analyse", "to_text"]
 
 #: Seconds of the windows in which the loop's availability is told.
 WINDOWS: Final = (0.001, 0.01, 0.1, 1.0)
 _SHARES = (0.5, 0.99, 1.0)
+_MOST_REGIONS = 20
 
 
 def analyse(trace: Trace, trace_id: str = "") -> dict[str, Any]:
@@ -39,7 +40,8 @@ def analyse(trace: Trace, trace_id: str = "") -> dict[str, Any]:
         "availability": [
             {"window_s": window, "least_free": free} for window, free in trace.availability(WINDOWS)
         ],
-        "path": [_told(trace, step) for step in trace.path_of(trace_id)] if trace_id else [],
+        "regions": _regions(trace),
+        "path": _path(trace, trace_id) if trace_id else [],
     }
 
 
@@ -71,14 +73,66 @@ def to_text(told: dict[str, Any]) -> str:
         lines += [
             f"  {one['times']:>9,}  {one['waker']} -> {one['woken']}" for one in told["wakes"]
         ]
+    if told["regions"]:
+        lines += [
+            "",
+            f"{'Regions:':24}{'times':>10}{'total':>10}{'run':>10}{'ready':>10}{'wait':>10}",
+        ]
+        lines += [_region_row(one) for one in told["regions"]]
     if told["path"]:
         lines += ["", "Critical path of the request:"]
         lines += [
             f"  {_time(one['ready_s']):>9} ready, {_time(one['step_s']):>9} run  "
             f"{one['function'] or one['task']}  {one['site']}"
+            + (f"  [{' > '.join(one['regions'])}]" if one["regions"] else "")
             for one in told["path"]
         ]
     return "\n".join(lines) + "\n"
+
+
+def _path(trace: Trace, trace_id: str) -> list[dict[str, Any]]:
+    """Tell each step of the critical path, with the regions in which it was, the outermost first."""
+    by_task: dict[int, list[Region]] = {}
+    for region in trace.regions:
+        by_task.setdefault(region.task, []).append(region)
+    return [
+        {
+            **_told(trace, step),
+            "regions": [
+                one.name
+                for one in by_task.get(step.task, ())
+                if one.begin < step.end and one.end > step.begin
+            ],
+        }
+        for step in trace.path_of(trace_id)
+    ]
+
+
+def _regions(trace: Trace) -> list[dict[str, Any]]:
+    """Tell the regions by name, those that took longest first; as far as they are in the trace."""
+    found: dict[str, dict[str, Any]] = {}
+    for region, run_s, ready_s in trace.shares():
+        row = found.setdefault(
+            region.name,
+            {"region": region.name, "count": 0, "lasting": 0, "total_s": 0.0}
+            | {"run_s": 0.0, "ready_s": 0.0, "wait_s": 0.0},
+        )
+        total_s = region.end - max(region.begin, trace.from_s)
+        row["count"] += 1
+        row["lasting"] += region.lasts
+        row["total_s"] += total_s
+        row["run_s"] += run_s
+        row["ready_s"] += ready_s
+        row["wait_s"] += max(0.0, total_s - run_s - ready_s)
+    return sorted(found.values(), key=lambda row: -row["total_s"])[:_MOST_REGIONS]
+
+
+def _region_row(one: dict[str, Any]) -> str:
+    figures = "".join(
+        f"{_time(one[name]):>10}" for name in ("total_s", "run_s", "ready_s", "wait_s")
+    )
+    lasting = f"  ({one['lasting']:,} not over)" if one["lasting"] else ""
+    return f"  {one['region'][:30]:22}{one['count']:>10,}{figures}{lasting}"
 
 
 def _told(trace: Trace, step: Step) -> dict[str, Any]:

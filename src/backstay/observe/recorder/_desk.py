@@ -11,6 +11,7 @@ from backstay.observe.desk import Errand, Reply, Request, Wait, as_json, refusal
 from backstay.observe.recorder._analysis import analyse
 from backstay.observe.recorder._perfetto import to_perfetto
 from backstay.observe.recorder._recorder import Recorder, current_recorder
+from backstay.observe.recorder._recordings import Recordings, current_recordings
 from backstay.observe.recorder._trace import Trace
 
 __all__ = ["RecorderDesk"]
@@ -23,15 +24,18 @@ _TOP = 500
 
 _OFF = "no flight recorder is at work: start the process with 'backstay run --record', or ask for seconds=N"
 
+_RECORDINGS: Final = "/v1/recordings"
+_NONE_MADE = "no recordings are made by themselves: start the process with 'backstay run --record-on slow=500ms'"
+
 
 class RecorderDesk:
     """Answers ``/v1/timeline``, ``/v1/trace`` and Go's ``/debug/pprof/trace``.
 
     ``last=S`` reads the recorder that is at work; ``seconds=S`` records for so long, with one of its
-    own where none is.
+    own where none is. ``/v1/recordings`` lists what was recorded by itself, and below it are the files.
     """
 
-    prefixes = ("/v1/timeline", "/v1/trace", "/debug/pprof/trace")
+    prefixes = ("/v1/timeline", "/v1/trace", "/v1/recordings", "/debug/pprof/trace")
     paths = prefixes
     methods = ("GET",)
 
@@ -40,6 +44,8 @@ class RecorderDesk:
 
     def answer(self, asked: Request) -> Reply | Errand:
         """Return a document or a file, or an errand that makes it."""
+        if asked.path == _RECORDINGS or asked.path.startswith(f"{_RECORDINGS}/"):
+            return _of_recordings(asked.path[len(_RECORDINGS) + 1 :])
         try:
             last, seconds = _number(asked, "last"), _number(asked, "seconds")
             top = int(_number(asked, "top") or 50)
@@ -72,6 +78,40 @@ class RecorderDesk:
         if asked.path == "/v1/trace":
             return lambda trace: as_json(analyse(trace, asked.query.get("trace_id", "")))
         return _file if asked.path == "/debug/pprof/trace" else None
+
+
+def _of_recordings(name: str) -> Reply | Errand:
+    made = current_recordings()
+    if made is not None:  # a directory may be slow to answer
+        return Errand("recordings", 5.0, lambda _: _kept(made, name) if name else _listed(made))
+    if name:
+        return refusal(409, _NONE_MADE)
+    return as_json({"recordings": [], "why": _NONE_MADE})
+
+
+def _listed(made: Recordings) -> Reply:
+    counted = made.statistics()
+    return as_json(
+        {
+            "recordings": made.list(),
+            "why": "",
+            "directory": str(made.directory),
+            "triggers": [str(one) for one in made.triggers],
+            "written": counted.written,
+            "failed": counted.failed,
+            "passed_over": counted.passed_over,
+        }
+    )
+
+
+def _kept(made: Recordings, name: str) -> Reply:
+    body = made.read(name)
+    if body is None:
+        return refusal(
+            404, f"no recording {name[:80]!r} is kept: {_RECORDINGS} lists those that are"
+        )
+    named = ("Content-Disposition", f'attachment; filename="{name}"')
+    return Reply(200, "application/gzip", body, (named,))
 
 
 def _file(trace: Trace) -> Reply:

@@ -31,6 +31,7 @@ _OWNERS = 1 << 32  # uuids: tasks from 1 on, owners, loops and counters above
 _LOOPS = 2 << 32
 _COUNTERS = 3 << 32
 _ALL_LOOPS = 4 << 32
+_REGIONS = 5 << 32
 
 
 def to_perfetto(trace: Trace) -> bytes:
@@ -38,14 +39,14 @@ def to_perfetto(trace: Trace) -> bytes:
 
     Every owner is a group of tracks, every task a track in it: "wait", "ready" and "run" after each
     other, and an arrow from the step that has woken a task to the one it led to. Each loop has a
-    track with all its steps, and a counter of what is ready.
+    track with all its steps, and a counter of what is ready. A task with regions has a track of them below its own.
 
     Cost: 10 to 20 microseconds a step.
     """
     packets = [
         _descriptor(uuid, name, parent, counts) for uuid, name, parent, counts in _tracks(trace)
     ]
-    events = [*_events(trace), *_counters(trace)]
+    events = [*_events(trace), *_regions(trace), *_counters(trace)]
     packets += [packet for _, packet in sorted(events, key=lambda event: event[0])]
     if packets:  # a reader keeps nothing from an earlier sequence
         packets[0] += _number(_SEQUENCE_FLAGS, _CLEARED)
@@ -65,6 +66,8 @@ def _tracks(trace: Trace) -> Iterator[tuple[int, str, int, bool]]:
             owners[owner] = _OWNERS + len(owners)
             yield owners[owner], f"owner {owner}", 0, False
         yield at + 1, _label(task), owners[owner], False
+    for at in sorted({region.task for region in trace.regions}):
+        yield _REGIONS + at, "regions", at + 1, False
 
 
 def _label(task: TraceTask) -> str:
@@ -98,6 +101,23 @@ def _events(trace: Trace) -> Iterator[tuple[int, bytes]]:
         if not task.done and at in ended and ended[at] < trace.to_s:
             words = f"wait {task.wait}".strip()
             yield from _slice(at + 1, words, round(ended[at] * 1e9), round(trace.to_s * 1e9))
+
+
+def _regions(trace: Trace) -> Iterator[tuple[int, bytes]]:
+    """Draw the regions of a task below it: they begin and end in the middle of steps, so they are no part of its own row.
+
+    Slices of a track end in the order of a stack. Regions that overlap by halves, which a `with` in an
+    asynchronous generator can do, are cut where the outer one ends.
+    """
+    stacks: dict[int, list[int]] = {}
+    for region in trace.regions:
+        begin, end = round(region.begin * 1e9), round(region.end * 1e9)
+        stack = stacks.setdefault(region.task, [])
+        while stack and stack[-1] <= begin:
+            stack.pop()
+        end = min(end, stack[-1]) if stack else end
+        stack.append(end)
+        yield from _slice(_REGIONS + region.task, region.name, begin, end)
 
 
 def _counters(trace: Trace) -> Iterator[tuple[int, bytes]]:

@@ -16,10 +16,14 @@ from collections.abc import Callable
 from typing import Any
 from weakref import ReferenceType, ref
 
-__all__ = ["BUCKETS", "EVENT", "LABELS", "PureRecorder", "bucket"]
+__all__ = ["BUCKETS", "EVENT", "LABELS", "REGION", "PureRecorder", "bucket"]
 
 #: One event: ready, begin and end in nanoseconds of the monotonic clock; task and waker by number.
 EVENT = struct.Struct("=5Q")
+#: Added to the number of a region's name, which stands where the waker does: so an event tells what it is.
+REGION = 1 << 63
+#: Regions that may be open at once; one too many is not recorded.
+OPEN_REGIONS = 65_536
 #: Names of tasks kept, those that have ended included.
 LABELS = 65_536
 #: Classes of durations, by the number of bits of the nanoseconds.
@@ -57,7 +61,10 @@ class PureRecorder:
         self._serials = 0
         self._labels: dict[int, tuple[int, Label]] = {}  # by place: number and words
         self._known: dict[int, tuple[ReferenceType[Any], int]] = {}
+        self._open: dict[int, tuple[int, int, int]] = {}
+        self._regions = self._keys = 0
         self._running = self._running_since = 0
+        self._running_fresh = False
         self._ready = [0] * BUCKETS
         self._step = [0] * BUCKETS
         self._ready_sum = self._step_sum = 0
@@ -97,6 +104,7 @@ class PureRecorder:
         """Return counters."""
         return {
             "total": self._total,
+            "regions": self._regions,
             "lost": max(0, self._total - self._capacity),
             "running": self._running,
             "running_since": self._running_since,
@@ -106,17 +114,57 @@ class PureRecorder:
             "step_sum": self._step_sum,
         }
 
+    def attribute(self, owner: str, trace: str, /) -> None:
+        """Keep the words of the owner that the task under way has had within its first step.
+
+        In a later one whose it is was seen already, and a scope that it has opened and closed is not
+        all of its life.
+        """
+        serial = self._running
+        number, words = self._labels.get(serial % LABELS, (0, None))
+        if serial and self._running_fresh and words and number == serial and words[5] is None:
+            self._labels[serial % LABELS] = serial, (*words[:4], owner, trace)
+
+    # -- regions ---------------------------------------------------------------------
+
+    def begin_region(self, task: Any, name: int, /) -> int:
+        """A task begins a region; return its key, 0 for one that is not recorded."""
+        if not isinstance(task, asyncio.Task) or len(self._open) >= OPEN_REGIONS:
+            return 0
+        serial, fresh = self._number_of(task)  # pyright: ignore[reportUnknownArgumentType]
+        if fresh:
+            self._labels[serial % LABELS] = serial, self._words(task)  # pyright: ignore[reportUnknownArgumentType]
+        self._keys += 1
+        self._open[self._keys] = serial, name, time.monotonic_ns()
+        return self._keys
+
+    def end_region(self, key: int, /) -> None:
+        """Record a region that began."""
+        found = self._open.pop(key, None)
+        if found is None:
+            return
+        serial, name, began = found
+        place = self._total % self._capacity * 5
+        ended = time.monotonic_ns()
+        self._ring[place : place + 5] = array("Q", (began, began, ended, serial, REGION + name))
+        self._total += 1
+        self._regions += 1
+
+    def open_regions(self) -> list[tuple[int, int, int]]:
+        """Return task, name and begin of those that have not ended."""
+        return list(self._open.values())
+
     # -- in the loop's thread ------------------------------------------------------
 
-    def enter(self, task: int, began: int) -> tuple[int, int]:
+    def enter(self, task: int, began: int, fresh: bool) -> tuple[int, int, bool]:
         """A step begins; return what was running before."""
-        before = self._running, self._running_since
-        self._running, self._running_since = task, began
+        before = self._running, self._running_since, self._running_fresh
+        self._running, self._running_since, self._running_fresh = task, began, fresh
         return before
 
-    def leave(self, before: tuple[int, int], event: tuple[int, int, int, int, int]) -> None:
+    def leave(self, before: tuple[int, int, bool], event: tuple[int, int, int, int, int]) -> None:
         """A step has ended."""
-        self._running, self._running_since = before
+        self._running, self._running_since, self._running_fresh = before
         place = self._total % self._capacity * 5
         self._ring[place : place + 5] = array("Q", event)
         self._total += 1
@@ -133,8 +181,9 @@ class PureRecorder:
     def number(self, callback: Callable[..., Any]) -> tuple[int, bool]:
         """Return the number of the task whose step a callback is, 0 for any other, and whether it is new."""
         task = _task_of(callback)
-        if task is None:
-            return 0, False
+        return (0, False) if task is None else self._number_of(task)
+
+    def _number_of(self, task: asyncio.Task[Any]) -> tuple[int, bool]:
         known = self._known.get(id(task))
         if known is not None and known[0]() is task:
             return known[1], False
@@ -164,7 +213,7 @@ class PureRecorder:
         """Look for the owner once more: a server's task belongs to a request only from within its first step on."""
         number, words = self._labels.get(serial % LABELS, (0, None))
         owner = getattr(_task_of(callback), "_owner", None)
-        if words is not None and number == serial and owner is not None:
+        if words is not None and number == serial and words[5] is None and owner is not None:
             told = (*words[:4], owner.name, owner.trace_id)
             self._labels[serial % LABELS] = serial, told
 
@@ -196,7 +245,7 @@ class _Step:
         if self._fresh:
             self._recorder.describe(self._task, self._callback)
         began = time.monotonic_ns()
-        before = self._recorder.enter(self._task, began)
+        before = self._recorder.enter(self._task, began, self._fresh)
         try:
             return self._callback(*args)
         finally:

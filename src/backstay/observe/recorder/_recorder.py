@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
+from asyncio import _get_running_loop as running_loop  # None in a thread that runs no loop
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,18 +13,18 @@ from weakref import WeakSet
 
 from backstay._base import accelerated
 from backstay.errors import UsageError
+from backstay.observe.recorder._capture import MOST_EVENTS, Capture, take, understand
 from backstay.observe.recorder._pure import EVENT, PureRecorder
-from backstay.observe.recorder._trace import Step, Trace, TraceTask
-from backstay.tasks import TrackedTask, blocked_on, installed_loops, resolve_site
+from backstay.observe.recorder._region import Names, stand_by
+from backstay.observe.recorder._trace import Trace
+from backstay.tasks import TrackedTask, installed_loops
 
-__all__ = ["MOST_EVENTS", "Recorder", "RecorderStatistics", "current_recorder"]
+__all__ = ["Recorder", "RecorderStatistics", "current_recorder"]
 
 Loop = asyncio.AbstractEventLoop
 
 #: Bytes of the ring of a loop, as Go's flight recorder has by default; 40 an event.
 DEFAULT_BYTES: Final = 10 * 1024 * 1024
-#: Events that one look returns: more would take seconds to read and nobody could look at them.
-MOST_EVENTS: Final = 200_000
 
 _log = logging.getLogger("backstay.recorder")
 
@@ -103,6 +103,7 @@ class Recorder:
         self._make: Callable[..., Any] = PureRecorder if extension is None else extension.recorder
         self.accelerated = extension is not None
         self._rings: dict[Loop, Any] = {}  # a ring holds its loop, so no weak table would help
+        self.names = Names()
         self._refused: WeakSet[Loop] = WeakSet()
         self._lock = threading.RLock()
         self._attached = False
@@ -124,6 +125,7 @@ class Recorder:
                 )
             self._attached = True
             _current = self
+            stand_by(self._rings, self.names)
         try:
             self._follow(refuse=True)
         except BaseException:
@@ -161,6 +163,7 @@ class Recorder:
         with _guard:
             if _current is self:
                 _current = None
+                stand_by(None, self.names)
             self._attached = False
         for loop, ring in list(self._rings.items()):
             if loop.call_soon is ring:
@@ -198,6 +201,18 @@ class Recorder:
             ) from error
         self._rings[loop] = ring
 
+    def attribute(self, owner: str, trace_id: str) -> None:
+        """Say whose the current task is, in its first step: a request that is served in one leaves no other sign.
+
+        Args:
+            owner: name of the scope.
+            trace_id: of the request.
+        """
+        loop = running_loop()
+        ring = None if loop is None else self._rings.get(loop)
+        if ring is not None:
+            ring.attribute(owner, trace_id)
+
     # -- what it knows ---------------------------------------------------------------
 
     def statistics(self) -> RecorderStatistics:
@@ -213,7 +228,7 @@ class Recorder:
         return RecorderStatistics(
             loops=len(states),
             accelerated=self.accelerated,
-            steps=sum(one["total"] for one in states),
+            steps=sum(one["total"] - one["regions"] for one in states),
             lost=sum(one["lost"] for one in states),
             ready=tuple(map(sum, zip(*(one["ready"] for one in states), strict=True))),
             step=tuple(map(sum, zip(*(one["step"] for one in states), strict=True))),
@@ -231,71 +246,18 @@ class Recorder:
 
         Cost: about 2 microseconds an event, and at most 200,000 events.
         """
-        to = time.monotonic_ns()
-        since = max(0, to - int(last * 1e9))
-        steps: list[Step] = []
-        tasks: list[TraceTask] = []
-        lost = 0
-        for number, ring in enumerate(list(self._rings.values())):
-            lost += ring.state()["lost"]
-            self._read(number, ring, (since, to), steps, tasks)
-        steps.sort(key=lambda step: step.begin)
-        began = min((step.ready for step in steps), default=to / 1e9)
-        return Trace(
-            recording=self._attached,
-            from_s=max(since / 1e9, min(began, to / 1e9)),
-            to_s=to / 1e9,
-            lost=lost,
-            steps=tuple(steps),
-            tasks=tuple(tasks),
-        )
+        return understand(self.capture(last))
 
-    def _read(
-        self,
-        loop: int,
-        ring: Any,
-        span: tuple[int, int],
-        steps: list[Step],
-        tasks: list[TraceTask],
-    ) -> None:
-        since, to = span
-        places: dict[int, int] = {0: -1}
-        living = ring.living()
+    def capture(self, last: float = 10.0, most: int = MOST_EVENTS) -> Capture:
+        """Copy what the rings hold, to be understood later; callable from any thread.
 
-        def place(serial: int) -> int:
-            found = places.get(serial)
-            if found is None:
-                found = places[serial] = len(tasks)
-                tasks.append(_described(loop, ring.label(serial), living.get(serial)))
-            return found
-
-        for ready, begin, end, task, waker in EVENT.iter_unpack(ring.events(since, MOST_EVENTS)):
-            if end > to:  # has ended since
-                break
-            steps.append(Step(ready / 1e9, begin / 1e9, end / 1e9, place(task), place(waker), loop))
-        state = ring.state()
-        if state["running"]:  # under way, for as long as the loop is blocked
-            begin = min(state["running_since"], to) / 1e9
-            at = place(state["running"])
-            steps.append(Step(begin, begin, to / 1e9, at, -1, loop, lasts=True))
+        Args:
+            last: seconds.
+            most: events of each loop.
+        """
+        return take(list(self._rings.values()), self._attached, last, self.names.all, most)
 
 
 def current_recorder() -> Recorder | None:
     """Return the recorder that is at work in this process, or None."""
     return _current
-
-
-def _described(loop: int, label: Any, task: asyncio.Task[Any] | None) -> TraceTask:
-    name, code, site_code, lasti, owner, trace_id = label or ("?", None, None, None, None, None)
-    site = resolve_site(site_code, -1 if lasti is None else lasti)
-    waits = None if task is None or task.done() else blocked_on(task)
-    return TraceTask(
-        name=str(name),
-        function="" if code is None else code.co_qualname,
-        site="" if site is None else str(site),
-        owner=owner or "",
-        trace_id=trace_id or "",
-        loop=loop,
-        done=task is None or task.done(),
-        wait="" if waits is None else f"{waits.label} {waits.detail}".strip(),
-    )

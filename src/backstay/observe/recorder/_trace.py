@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-__all__ = ["Step", "Trace", "TraceTask"]
+__all__ = ["Region", "Step", "Trace", "TraceTask"]
 
 _LONGEST = 20  # steps told one by one
 _STEPS_AT_MOST = 2_000  # of one task in a timeline
@@ -23,6 +23,16 @@ class Step(NamedTuple):
     task: int  # place in `Trace.tasks`; -1 for none
     waker: int  # whose step has scheduled it; -1 for a timer, a socket or another thread
     loop: int
+    lasts: bool = False  # not over yet
+
+
+class Region(NamedTuple):
+    """A stretch of a task's life that the program has named. Seconds of the monotonic clock."""
+
+    begin: float
+    end: float
+    task: int  # place in `Trace.tasks`
+    name: str
     lasts: bool = False  # not over yet
 
 
@@ -66,6 +76,7 @@ class Trace:
         lost: events that were overwritten since the recorder was started.
         steps: by their begin.
         tasks: that have run in it.
+        regions: that have ended in it, or not yet; by their begin.
     """
 
     recording: bool
@@ -74,16 +85,19 @@ class Trace:
     lost: int
     steps: tuple[Step, ...]
     tasks: tuple[TraceTask, ...]
+    regions: tuple[Region, ...] = ()
 
     def newest(self, most: int) -> Trace:
         """Return the same with the last steps only; what came before them counts as lost."""
         if len(self.steps) <= most:
             return self
         kept = self.steps[-most:]
+        from_s = min(step.ready for step in kept)
         return replace(
             self,
             steps=kept,
-            from_s=min(step.ready for step in kept),
+            regions=tuple(region for region in self.regions if region.end >= from_s),
+            from_s=from_s,
             lost=self.lost + len(self.steps) - most,
         )
 
@@ -145,6 +159,27 @@ class Trace:
                 break
             path.append(before)
         return path[::-1]
+
+    def shares(self) -> Iterator[tuple[Region, float, float]]:
+        """Return each region with the seconds in which its task ran, and was ready and waited for its turn.
+
+        What is left of it the task has waited for something else. Only what is in the trace counts.
+
+        Cost: two searches a region and a look at each of its steps.
+        """
+        by_task: dict[int, list[Step]] = {}
+        for step in self.steps:
+            by_task.setdefault(step.task, []).append(step)
+        for region in self.regions:
+            steps = by_task.get(region.task, [])
+            first = bisect_right(steps, region.begin, key=lambda step: step.end)
+            run = ready = 0.0
+            for step in steps[first:]:
+                if step.ready >= region.end:
+                    break
+                run += max(0.0, min(step.end, region.end) - max(step.begin, region.begin))
+                ready += max(0.0, min(step.begin, region.end) - max(step.ready, region.begin))
+            yield region, run, ready
 
     def to_timeline(self, top: int = 50) -> dict[str, Any]:
         """Return the document of ``/v1/timeline``: the tasks that ran or waited for their turn longest."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import backstay
 from backstay import Scope
 from backstay.errors import UsageError
 from backstay.observe.recorder import Recorder, Trace, current_recorder
@@ -315,3 +316,101 @@ def test_counters_say_how_long_things_took(run: Any, make: Make) -> None:
     assert sum(told.step[21:]) >= 1, "2 ms and more"
     assert told.step_s >= 0.004
     assert told.loops == 1
+
+
+def test_a_region_belongs_to_its_task(run: Any, make: Make) -> None:
+    """Across awaits, within another, with others at work meanwhile, cancelled inside, and open at the end."""
+
+    async def charges() -> None:
+        with backstay.region("charge"):
+            await asyncio.sleep(0)
+            with backstay.region("sign"):
+                await asyncio.sleep(0)
+
+    async def hangs() -> None:
+        with backstay.region("hang"):
+            await asyncio.Event().wait()
+
+    async def main() -> Trace:
+        with make() as recorder:
+            tasks = [asyncio.create_task(charges(), name=f"charges-{one}") for one in range(3)]
+            hanging = asyncio.create_task(hangs(), name="hanging")
+            await asyncio.wait(tasks)
+            hanging.cancel()
+            await asyncio.wait([hanging])
+            assert hanging.cancelled()
+            with backstay.region("open"):
+                return recorder.snapshot()
+
+    trace = run(main)
+    told = sorted((trace.tasks[one.task].name, one.name, one.lasts) for one in trace.regions)
+    expected = [(f"charges-{n}", name, False) for n in range(3) for name in ("charge", "sign")]
+    assert {*expected, ("hanging", "hang", False)} <= set(told)
+    assert len(told) == len(expected) + 2
+    assert [one.name for one in trace.regions if one.lasts] == ["open"]
+    for name in ("charges-0", "charges-1", "charges-2"):
+        charge, sign = (one for one in trace.regions if trace.tasks[one.task].name == name)
+        assert charge.begin <= sign.begin <= sign.end <= charge.end
+    for region, run_s, ready_s in trace.shares():
+        assert 0 <= run_s + ready_s <= region.end - region.begin + 1e-6
+
+
+def test_regions_cost_nothing_and_do_nothing_without_a_recorder(run: Any, make: Make) -> None:
+    """One object for all of them; also beside a loop, in a callback, and when a recorder goes meanwhile."""
+    assert backstay.region("a") is backstay.region("b")
+
+    async def main() -> None:
+        recorder = make().start()
+        with backstay.region("cut"):
+            await asyncio.sleep(0)
+            recorder.stop()
+        other = threading.Thread(target=lambda: backstay.region("thread").__enter__())
+        other.start()
+        other.join()
+        with make() as again:
+            asyncio.get_running_loop().call_soon(in_callback)
+            await asyncio.sleep(0.001)
+            assert [one.name for one in again.snapshot().regions] == []
+        assert [one.name for one in recorder.snapshot().regions] == ["cut"]
+
+    def in_callback() -> None:
+        with backstay.region("callback"):
+            pass
+
+    run(main)
+
+
+def test_names_of_regions_are_bounded(run: Any, make: Make) -> None:
+    """Names made from data: the first are kept, cut to size, and the rest are one."""
+
+    async def main() -> Trace:
+        with make() as recorder:
+            for number in range(5_000):
+                with backstay.region(f"{number:04}" + "x" * 200):
+                    pass
+            assert len(recorder.names.all) == 4_096
+            assert recorder.statistics().steps < 10
+            return recorder.snapshot()
+
+    names = [one.name for one in run(main).regions]
+    assert len(names) == 5_000
+    assert max(map(len, names)) == 120
+    assert names.count("(other regions)") == 5_000 - 4_095
+
+
+def test_a_request_of_one_step_has_an_owner(run: Any, make: Make) -> None:
+    """Said within the step; in a later step whose a task is was seen already."""
+
+    async def serve(recorder: Recorder, steps: int) -> None:
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        recorder.attribute("GET /pay", "b" * 32)
+
+    async def main() -> None:
+        with make() as recorder:
+            await asyncio.create_task(serve(recorder, 0), name="short")
+            await asyncio.create_task(serve(recorder, 1), name="long")
+            told = {one.name: one.trace_id for one in recorder.snapshot().tasks}
+            assert (told["short"], told["long"]) == ("b" * 32, "")
+
+    run(main)

@@ -10,6 +10,7 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb  # type: ign
 from backstay.observe.desk import Errand, Reply, Request
 from backstay.observe.recorder import (
     RecorderDesk,
+    Region,
     Step,
     Trace,
     TraceTask,
@@ -208,3 +209,70 @@ def test_go_records_for_a_second_unless_told() -> None:
     order = RecorderDesk().answer(Request("/debug/pprof/trace", {}))
     assert isinstance(order, Errand)
     assert order.longest_s == 1.0
+
+
+def test_regions_are_told_by_name() -> None:
+    """How often, how long, and how much of it its task ran, was ready, and waited for something else."""
+    regions = (
+        Region(0.1, 0.7, 1, "charge"),
+        Region(0.15, 0.2, 1, "sign"),
+        Region(0.9, 1.0, 1, "charge", lasts=True),
+    )
+    trace = Trace(True, 0.0, 1.0, 0, STEPS, TASKS, regions)
+    charge, sign = analyse(trace)["regions"]
+    assert (charge["region"], charge["count"], charge["lasting"]) == ("charge", 2, 1)
+    assert charge["total_s"] == pytest.approx(0.7)
+    assert charge["run_s"] + charge["ready_s"] + charge["wait_s"] == pytest.approx(0.7)
+    mine = [step for step in STEPS if step.task == 1]
+    run_s = sum(max(0.0, min(one.end, 0.7) - max(one.begin, 0.1)) for one in mine)
+    assert charge["run_s"] == pytest.approx(run_s)
+    assert sign["count"] == 1
+    text = to_text(analyse(trace, "a" * 32))
+    assert "charge" in text
+    assert "(1 not over)" in text
+
+
+def test_the_critical_path_names_the_regions() -> None:
+    """Of each step those of its task that it lies in, the outermost first."""
+    regions = (
+        Region(0.0, 0.9, 0, "pay"),
+        Region(0.7, 0.8, 0, "sign"),
+        Region(0.0, 1.0, 1, "other"),
+    )
+    trace = Trace(True, 0.0, 1.0, 0, STEPS, TASKS, regions)
+    path = analyse(trace, "a" * 32)["path"]
+    assert [one["regions"] for one in path] == [["pay"], ["other"], ["pay", "sign"]]
+    assert "[pay > sign]" in to_text(analyse(trace, "a" * 32))
+
+
+def test_regions_have_a_track_below_their_task() -> None:
+    """Slices that lie within each other; halves that overlap are cut at the end of the outer one."""
+    regions = (
+        Region(0.1, 0.5, 1, "outer"),
+        Region(0.2, 0.6, 1, "half"),
+        Region(0.7, 0.8, 1, "next"),
+    )
+    trace = pb.Trace()
+    trace.ParseFromString(to_perfetto(Trace(True, 0.0, 1.0, 0, STEPS, TASKS, regions)))
+    tracks = {
+        one.track_descriptor.uuid: one.track_descriptor
+        for one in trace.packet
+        if one.HasField("track_descriptor")
+    }
+    (mine,) = (one for one in tracks.values() if one.name == "regions")
+    assert tracks[mine.parent_uuid].name.startswith(TASKS[1].function)
+    events = [
+        (one.track_event.type, one.track_event.name, one.timestamp)
+        for one in trace.packet
+        if one.HasField("track_event") and one.track_event.track_uuid == mine.uuid
+    ]
+    begin, end = 1, 2
+    ms = 1_000_000
+    assert events == [
+        (begin, "outer", 100 * ms),
+        (begin, "half", 200 * ms),
+        (end, "", 500 * ms),
+        (end, "", 500 * ms),
+        (begin, "next", 700 * ms),
+        (end, "", 800 * ms),
+    ]
