@@ -18,7 +18,7 @@
 
 /* Raised with each change of what the module offers or means: the package refuses an extension
  * that was built from other sources (src/backstay/_base/_acceleration.py has the same number). */
-#define ACCEL_REVISION 4
+#define ACCEL_REVISION 5
 
 /* Nothing but references: module.c walks over them as over an array. */
 typedef struct {

@@ -18,7 +18,7 @@ __all__ = ["Accelerator", "accelerated"]
 
 # The number that native/accel.h has: an extension left behind by other sources may call
 # functions of ours by what they were, so it is not used.
-_REVISION = 4
+_REVISION = 5
 
 
 class Accelerator(Protocol):

@@ -21,7 +21,7 @@ __all__ = ["MOST_EVENTS", "Capture", "RingCapture", "take", "understand"]
 
 #: Events that one look returns of a loop: more would take seconds to read and nobody could look at them.
 MOST_EVENTS: Final = 200_000
-#: What is done before the loop gets a chance to run: some 10,000 numbers or 50 tasks, half a millisecond.
+#: What is done before the loop gets a chance to run: some 10,000 numbers or 50 tasks.
 _NUMBERS_AT_ONCE: Final = 10_000
 _TASKS_AT_ONCE: Final = 50
 
@@ -80,8 +80,8 @@ def take(
         names: of regions.
         most: events of each ring.
 
-    Cost: the copy of the ring holds the interpreter for some milliseconds at most; all else lets
-    the loop run in between (``benchmarks/recorder.py``, "pause").
+    Cost: with 200,000 steps 0.3 s in all, of which the loop stood still for 10 ms at a time, once for 27 ms (Python 3.11,
+    two busy cores): the copy of the ring is one piece, all else lets the loop run in between.
     """
     to = time.monotonic_ns()
     since = max(0, to - int(last * 1e9))

@@ -174,11 +174,15 @@ class Trace:
             steps = by_task.get(region.task, [])
             first = bisect_right(steps, region.begin, key=lambda step: step.end)
             run = ready = 0.0
+            over = (
+                region.begin
+            )  # a task may schedule itself: until its step is over it is not ready, but runs
             for step in steps[first:]:
                 if step.ready >= region.end:
                     break
                 run += max(0.0, min(step.end, region.end) - max(step.begin, region.begin))
-                ready += max(0.0, min(step.begin, region.end) - max(step.ready, region.begin))
+                ready += max(0.0, min(step.begin, region.end) - max(step.ready, over))
+                over = max(over, step.end)
             yield region, run, ready
 
     def to_timeline(self, top: int = 50) -> dict[str, Any]:
