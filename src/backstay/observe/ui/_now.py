@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
+import threading
 import time
 from dataclasses import asdict
 from typing import Any, Final
@@ -20,7 +22,7 @@ __all__ = ["Present"]
 _MOST_OWNERS: Final = 50
 #: Seconds that a loop has to stay away before it is looked at closer, and how long that look takes.
 _LATE_S: Final = 0.05
-_GLANCE_S: Final = 0.25
+_GLANCE_S: Final = 1.5
 
 
 class Present:
@@ -36,7 +38,8 @@ class Present:
         Args:
             survey: of the tasks.
 
-        Cost: waits up to 50 ms for the loops, and looks at one that does not come round for 250 ms.
+        Cost: waits up to 50 ms for the loops, and looks at one that does not come round for 100 ms, for 1.5 s where the
+        machine is busy.
         """
         lag = self._pulses.lag()
         owners = sorted(survey.owners.items(), key=lambda item: -item[1])
@@ -62,17 +65,32 @@ class Present:
 
 
 def _glance() -> dict[str, Any] | None:
-    """Look for a moment at what blocks a loop; None when it came round meanwhile."""
+    """Look for a moment at what blocks a loop; None when all came round meanwhile.
+
+    Where the machine is busy the watch gets to look so seldom that it takes a while to be sure, so the moment may be
+    long; it is over as soon as there is an answer, or nothing to be answered.
+    """
     apart = {id(loop) for pool in running_multiloops() for loop in pool.loops}
-    watched = [loop for loop in installed_loops() if id(loop) not in apart]
+    watched = [loop for loop in installed_loops() if id(loop) not in apart and loop.is_running()]
+    came_round = [_round_of(loop) for loop in watched]
     with Sysmon(lambda: watched, _LATE_S, on_block=lambda loop, record: None) as sysmon:
         until = now() + _GLANCE_S
-        while now() < until:
+        while now() < until and not all(event.is_set() for event in came_round):
             time.sleep(_LATE_S / 5)
             found = sysmon.statistics().now
             if found is not None:
                 return asdict(found)
     return None
+
+
+def _round_of(loop: asyncio.AbstractEventLoop) -> threading.Event:
+    """Return what is set when a loop comes round; at once for one that has been closed."""
+    event = threading.Event()
+    try:
+        loop.call_soon_threadsafe(event.set)
+    except RuntimeError:
+        event.set()
+    return event
 
 
 def _open_fds() -> int | None:

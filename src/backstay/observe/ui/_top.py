@@ -95,6 +95,11 @@ class Top:
         present = self._present.document(survey)
         for left_out in ("owners", "owners_left_out", "tasks_age_s", "tasks_cost_s"):
             del present[left_out]
+        blocked = present["blocked"]
+        if (
+            blocked is not None
+        ):  # as all lines are named: the number at its end has to fit on a screen
+            blocked["site"] = site_label(blocked["site"])
         return {
             **present,
             "at_s": round(at, 3),
